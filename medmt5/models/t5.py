@@ -1,0 +1,397 @@
+"""T5 1.1 / mT5: encoder, decoder, and the decoder's key-value cache.
+
+The parameter tree is T5X's, name for name. Loss and decoding strategies are left to `step` and
+`decoding`; this file only turns token ids into hidden states and hidden states into logits.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Bool, Float, Int
+
+from medmt5.models.layers import (
+    ACTIVATIONS,
+    Attention,
+    Dense,
+    Mlp,
+    RelativePositionBias,
+    RMSNorm,
+    dropout,
+    parameter,
+)
+from medmt5.partitioning import shard_rows
+
+
+@dataclasses.dataclass(frozen=True)
+class T5Config:
+    """Sizes and choices of a T5 model; field names as in T5X.
+
+    Attributes:
+      vocab_size: rows of the embedding, padding rows included (mT5: 250,112).
+      dtype: compute type, "float32" or "bfloat16". Parameters are always float32.
+      emb_dim: width of the residual stream.
+      num_heads: attention heads.
+      num_encoder_layers: encoder layers.
+      num_decoder_layers: decoder layers.
+      head_dim: width of one head (`kv`); heads x kv need not equal emb_dim.
+      mlp_dim: width of the feed-forward block.
+      mlp_activations: one name for T5 1.0, two for the gated block of T5 1.1.
+      dropout_rate: in [0, 1).
+      logits_via_embedding: True ties the output matrix to the embedding (T5 1.0).
+      float32_attention_logits: compute attention logits in float32 even when dtype is bfloat16.
+      embedding_init_scale: standard deviation of the embedding at initialisation. T5X: 1.0. Small
+        models trained from scratch learn faster from less.
+    """
+
+    vocab_size: int
+    dtype: Any = "bfloat16"
+    emb_dim: int = 512
+    num_heads: int = 8
+    num_encoder_layers: int = 6
+    num_decoder_layers: int = 6
+    head_dim: int = 64
+    mlp_dim: int = 2048
+    mlp_activations: tuple[str, ...] = ("gelu", "linear")
+    dropout_rate: float = 0.1
+    logits_via_embedding: bool = False
+    float32_attention_logits: bool = False
+    embedding_init_scale: float = 1.0
+
+    def __post_init__(self):
+        dtype = jnp.dtype(self.dtype)
+        if dtype == jnp.float16:
+            raise ValueError(
+                "dtype is float16, in which mT5's activations overflow (beyond 65,504); "
+                "use bfloat16, which has float32's range, or float32"
+            )
+        if dtype not in (jnp.float32, jnp.bfloat16):
+            raise ValueError(f"dtype is {dtype}; use bfloat16 or float32")
+        object.__setattr__(self, "dtype", dtype)
+        object.__setattr__(self, "mlp_activations", tuple(self.mlp_activations))
+        for name in self.mlp_activations:
+            if name not in ACTIVATIONS:
+                raise ValueError(f"mlp activation {name!r} is unknown; use {sorted(ACTIVATIONS)}")
+        if not 0.0 <= self.dropout_rate < 1.0:
+            raise ValueError(f"dropout_rate is {self.dropout_rate}; use a number in [0, 1)")
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, as stored beside a checkpoint; `T5Config(**values)` reads them back."""
+        return dataclasses.asdict(self) | {"dtype": self.dtype.name}
+
+
+class Cache(NamedTuple):
+    """What decoding keeps per row: one array per layer in each tuple.
+
+    The self-attention arrays are (rows, length, heads, kv), the cross-attention arrays
+    (rows, source, heads, kv). Entries at and after a row's position are stale and masked.
+    """
+
+    keys: tuple[Array, ...]
+    values: tuple[Array, ...]
+    cross_keys: tuple[Array, ...]
+    cross_values: tuple[Array, ...]
+    source_mask: Bool[Array, "rows source"]
+
+
+class EncoderLayer(nnx.Module):
+    def __init__(self, config: T5Config, *, rngs: nnx.Rngs):
+        norm = dict(dtype=config.dtype, rngs=rngs)
+        self.pre_attention_layer_norm = RMSNorm(config.emb_dim, **norm)
+        self.attention = Attention(config, rngs=rngs)
+        self.pre_mlp_layer_norm = RMSNorm(config.emb_dim, **norm)
+        self.mlp = Mlp(config, rngs=rngs)
+        self.dropout_rate = config.dropout_rate
+
+    def __call__(self, x: Array, *, bias: Array, mask: Array, rngs: nnx.Rngs | None) -> Array:
+        normed = self.pre_attention_layer_norm(x)
+        keys, values = self.attention.keys_values(normed)
+        attended = self.attention(normed, keys, values, bias=bias, mask=mask, rngs=rngs)
+        x = x + dropout(attended, self.dropout_rate, rngs)
+        y = self.mlp(self.pre_mlp_layer_norm(x), rngs=rngs)
+        return x + dropout(y, self.dropout_rate, rngs)
+
+
+class DecoderLayer(nnx.Module):
+    def __init__(self, config: T5Config, *, rngs: nnx.Rngs):
+        norm = dict(dtype=config.dtype, rngs=rngs)
+        self.pre_self_attention_layer_norm = RMSNorm(config.emb_dim, **norm)
+        self.self_attention = Attention(config, rngs=rngs)
+        self.pre_cross_attention_layer_norm = RMSNorm(config.emb_dim, **norm)
+        self.encoder_decoder_attention = Attention(config, rngs=rngs)
+        self.pre_mlp_layer_norm = RMSNorm(config.emb_dim, **norm)
+        self.mlp = Mlp(config, rngs=rngs)
+        self.dropout_rate = config.dropout_rate
+
+    def __call__(
+        self,
+        x: Float[Array, "rows target embed"],
+        *,
+        self_keys_values,
+        bias: Array,
+        mask: Array,
+        cross_keys: Array,
+        cross_values: Array,
+        cross_mask: Array,
+        rngs: nnx.Rngs | None,
+    ) -> tuple[Float[Array, "rows target embed"], tuple[Array, Array]]:
+        """`self_keys_values` maps fresh keys and values to those attended (a cache merges them)."""
+        normed = self.pre_self_attention_layer_norm(x)
+        keys, values = self_keys_values(*self.self_attention.keys_values(normed))
+        attended = self.self_attention(normed, keys, values, bias=bias, mask=mask, rngs=rngs)
+        x = x + dropout(attended, self.dropout_rate, rngs)
+        attended = self.encoder_decoder_attention(
+            self.pre_cross_attention_layer_norm(x),
+            cross_keys,
+            cross_values,
+            mask=cross_mask,
+            rngs=rngs,
+        )
+        x = x + dropout(attended, self.dropout_rate, rngs)
+        y = self.mlp(self.pre_mlp_layer_norm(x), rngs=rngs)
+        return x + dropout(y, self.dropout_rate, rngs), (keys, values)
+
+
+class Encoder(nnx.Module):
+    def __init__(self, config: T5Config, *, rngs: nnx.Rngs):
+        self.relpos_bias = RelativePositionBias(
+            config.num_heads, bidirectional=True, dtype=config.dtype, rngs=rngs
+        )
+        for i in range(config.num_encoder_layers):
+            setattr(self, f"layers_{i}", EncoderLayer(config, rngs=rngs))
+        self.encoder_norm = RMSNorm(config.emb_dim, dtype=config.dtype, rngs=rngs)
+        self.config = config
+
+    def __call__(self, x: Array, *, mask: Array, rngs: nnx.Rngs | None) -> Array:
+        positions = jnp.arange(x.shape[1])
+        bias = self.relpos_bias(positions, positions)[None]
+        x = dropout(x, self.config.dropout_rate, rngs)
+        for i in range(self.config.num_encoder_layers):
+            x = getattr(self, f"layers_{i}")(x, bias=bias, mask=mask, rngs=rngs)
+        return dropout(self.encoder_norm(x), self.config.dropout_rate, rngs)
+
+
+class Decoder(nnx.Module):
+    def __init__(self, config: T5Config, *, rngs: nnx.Rngs):
+        self.relpos_bias = RelativePositionBias(
+            config.num_heads, bidirectional=False, dtype=config.dtype, rngs=rngs
+        )
+        for i in range(config.num_decoder_layers):
+            setattr(self, f"layers_{i}", DecoderLayer(config, rngs=rngs))
+        self.decoder_norm = RMSNorm(config.emb_dim, dtype=config.dtype, rngs=rngs)
+        if not config.logits_via_embedding:
+            self.logits_dense = Dense(
+                (config.emb_dim, config.vocab_size),
+                ("embed", "vocab"),
+                init=nnx.initializers.variance_scaling(1.0, "fan_in", "truncated_normal"),
+                dtype=config.dtype,
+                rngs=rngs,
+            )
+        self.config = config
+
+    def layer(self, i: int) -> DecoderLayer:
+        return getattr(self, f"layers_{i}")
+
+    def cross_keys_values(self, encoded: Array) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
+        """Cross-attention keys and values of every layer; they depend on the source alone."""
+        pairs = [
+            self.layer(i).encoder_decoder_attention.keys_values(encoded)
+            for i in range(self.config.num_decoder_layers)
+        ]
+        return tuple(k for k, _ in pairs), tuple(v for _, v in pairs)
+
+    def __call__(
+        self,
+        x: Array,
+        *,
+        bias: Array,
+        mask: Array,
+        cross_keys: tuple[Array, ...],
+        cross_values: tuple[Array, ...],
+        cross_mask: Array,
+        rngs: nnx.Rngs | None,
+        merge=lambda i, keys, values: (keys, values),
+    ) -> tuple[Array, list[tuple[Array, Array]]]:
+        """Run all layers; `merge(layer, keys, values)` may join fresh keys with cached ones."""
+        x = dropout(x, self.config.dropout_rate, rngs)
+        kept = []
+        for i in range(self.config.num_decoder_layers):
+            x, keys_values = self.layer(i)(
+                x,
+                self_keys_values=lambda k, v, i=i: merge(i, k, v),
+                bias=bias,
+                mask=mask,
+                cross_keys=cross_keys[i],
+                cross_values=cross_values[i],
+                cross_mask=cross_mask,
+                rngs=rngs,
+            )
+            kept.append(keys_values)
+        return dropout(self.decoder_norm(x), self.config.dropout_rate, rngs), kept
+
+
+class Embedding(nnx.Module):
+    def __init__(self, config: T5Config, *, rngs: nnx.Rngs):
+        self.embedding = parameter(
+            rngs,
+            (config.vocab_size, config.emb_dim),
+            ("vocab", "embed"),
+            nnx.initializers.normal(config.embedding_init_scale),
+        )
+        self.dtype = config.dtype
+
+    def __call__(self, tokens: Int[Array, "rows length"]) -> Float[Array, "rows length embed"]:
+        return shard_rows(jnp.take(self.embedding[...], tokens, axis=0).astype(self.dtype))
+
+
+class Transformer(nnx.Module):
+    """The encoder-decoder. Padding is id 0; segment ids, where given, keep packed examples apart.
+
+    Source: Raffel et al. 2020 and Xue et al. 2021; parameter names as in T5X's
+    `examples/t5/network.py`.
+    """
+
+    def __init__(self, config: T5Config, *, rngs: nnx.Rngs):
+        self.token_embedder = Embedding(config, rngs=rngs)
+        self.encoder = Encoder(config, rngs=rngs)
+        self.decoder = Decoder(config, rngs=rngs)
+        self.config = config
+
+    def encode(
+        self,
+        tokens: Int[Array, "batch source"],
+        *,
+        segment_ids: Int[Array, "batch source"] | None = None,
+        rngs: nnx.Rngs | None = None,
+    ) -> Float[Array, "batch source embed"]:
+        segments = _segments(tokens, segment_ids)
+        mask = _same_segment(segments, segments)
+        return self.encoder(self.token_embedder(tokens), mask=mask, rngs=rngs)
+
+    def decode(
+        self,
+        encoded: Float[Array, "batch source embed"],
+        source_tokens: Int[Array, "batch source"],
+        input_tokens: Int[Array, "batch target"],
+        target_tokens: Int[Array, "batch target"],
+        *,
+        source_segment_ids: Int[Array, "batch source"] | None = None,
+        target_segment_ids: Int[Array, "batch target"] | None = None,
+        rngs: nnx.Rngs | None = None,
+    ) -> Float[Array, "batch target embed"]:
+        """Teacher-forced hidden states for all target positions; `logits` turns them into scores.
+
+        Args:
+          encoded: what `encode` returned.
+          source_tokens: the encoder's tokens; 0 is padding.
+          input_tokens: targets shifted right (a 0 first).
+          target_tokens: the tokens to predict; 0 is padding and is not attended to.
+          source_segment_ids: 1, 2, ... per packed example, 0 for padding; None if not packed.
+          target_segment_ids: the same for the targets.
+          rngs: gives dropout keys; None when evaluating.
+        """
+        source = _segments(source_tokens, source_segment_ids)
+        target = _segments(target_tokens, target_segment_ids)
+        length = target_tokens.shape[1]
+        positions = jnp.arange(length)
+        causal = jnp.tril(jnp.ones((length, length), bool))
+        cross_keys, cross_values = self.decoder.cross_keys_values(encoded)
+        hidden, _ = self.decoder(
+            self.token_embedder(input_tokens),
+            bias=self.decoder.relpos_bias(positions, positions)[None],
+            mask=_same_segment(target, target) & causal,
+            cross_keys=cross_keys,
+            cross_values=cross_values,
+            cross_mask=_same_segment(target, source),
+            rngs=rngs,
+        )
+        return hidden
+
+    def init_cache(
+        self,
+        encoded: Float[Array, "rows source embed"],
+        source_tokens: Int[Array, "rows source"],
+        *,
+        length: int,
+    ) -> Cache:
+        """An empty cache for at most `length` decoder positions."""
+        config = self.config
+        cross_keys, cross_values = self.decoder.cross_keys_values(encoded)
+        shape = (encoded.shape[0], length, config.num_heads, config.head_dim)
+        empty = (jnp.zeros(shape, config.dtype),) * config.num_decoder_layers
+        return Cache(empty, empty, cross_keys, cross_values, source_tokens > 0)
+
+    def decode_step(
+        self,
+        tokens: Int[Array, "rows width"],
+        position: Int[Array, " rows"],
+        cache: Cache,
+    ) -> tuple[Float[Array, "rows width embed"], Cache]:
+        """Feed `width` tokens per row at the row's own position; equal to the full forward pass.
+
+        Args:
+          tokens: decoder input tokens (the shifted ones: 0 comes first).
+          position: where each row's first token goes; what the cache holds from there on is
+            overwritten. position + width must not exceed the cache's length.
+          cache: from `init_cache` or the previous step.
+        """
+        queries = position[:, None] + jnp.arange(tokens.shape[1])
+        keys_at = jnp.broadcast_to(
+            jnp.arange(cache.keys[0].shape[1]), (tokens.shape[0], cache.keys[0].shape[1])
+        )
+        write = jax.vmap(
+            lambda old, new, at: jax.lax.dynamic_update_slice_in_dim(old, new, at, axis=0)
+        )
+
+        def merge(i: int, keys: Array, values: Array) -> tuple[Array, Array]:
+            return write(cache.keys[i], keys, position), write(cache.values[i], values, position)
+
+        hidden, kept = self.decoder(
+            self.token_embedder(tokens),
+            bias=self.decoder.relpos_bias(queries, keys_at),
+            mask=(keys_at[:, None, :] <= queries[:, :, None])[:, None],
+            cross_keys=cache.cross_keys,
+            cross_values=cache.cross_values,
+            cross_mask=cache.source_mask[:, None, None, :],
+            rngs=None,
+            merge=merge,
+        )
+        keys, values = tuple(k for k, _ in kept), tuple(v for _, v in kept)
+        return hidden, cache._replace(keys=keys, values=values)
+
+    def logits(self, hidden: Float[Array, "*rows embed"]) -> Float[Array, "*rows vocab"]:
+        """Scores of all words of the vocabulary, accumulated and returned in float32."""
+        if self.config.logits_via_embedding:
+            hidden = hidden / math.sqrt(self.config.emb_dim)
+        return jnp.einsum(
+            "...e,ev->...v", hidden, self._head(), preferred_element_type=jnp.float32
+        )
+
+    def logits_of(
+        self, hidden: Float[Array, "rows embed"], tokens: Int[Array, "rows choices"]
+    ) -> Float[Array, "rows choices"]:
+        """Scores of a few words only: their rows of the output matrix are gathered."""
+        if self.config.logits_via_embedding:
+            hidden = hidden / math.sqrt(self.config.emb_dim)
+        columns = jnp.take(self._head().T, tokens, axis=0)
+        return jnp.einsum("re,rce->rc", hidden, columns, preferred_element_type=jnp.float32)
+
+    def _head(self) -> Float[Array, "embed vocab"]:
+        if self.config.logits_via_embedding:
+            return self.token_embedder.embedding[...].astype(self.config.dtype).T
+        return self.decoder.logits_dense.kernel[...].astype(self.config.dtype)
+
+
+def _segments(tokens: Array, segment_ids: Array | None) -> Array:
+    return (tokens > 0).astype(jnp.int32) if segment_ids is None else segment_ids
+
+
+def _same_segment(
+    query: Int[Array, "batch query"], key: Int[Array, "batch key"]
+) -> Bool[Array, "batch 1 query key"]:
+    return ((query[:, :, None] == key[:, None, :]) & (key > 0)[:, None, :])[:, None]

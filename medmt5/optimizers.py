@@ -1,0 +1,119 @@
+"""T5's Adafactor and T5X's learning-rate schedules; every other optimiser is optax, by gin."""
+
+from __future__ import annotations
+
+import math
+
+import jax.numpy as jnp
+import optax
+
+FACTORS = (
+    "constant",
+    "linear_warmup",
+    "linear_decay",
+    "rsqrt_decay",
+    "rsqrt_normalized_decay",
+    "decay_every",
+    "cosine_decay",
+)
+
+
+def adafactor(
+    learning_rate: optax.ScalarOrSchedule = 1e-3,
+    *,
+    decay_rate: float = 0.8,
+    step_offset: int = 0,
+    multiply_by_parameter_scale: bool = True,
+    clipping_threshold: float | None = 1.0,
+    beta1: float | None = None,
+    weight_decay_rate: float | None = None,
+    min_dim_size_to_factor: int = 128,
+    factored: bool = True,
+) -> optax.GradientTransformation:
+    """Adafactor as T5 uses it: factored second moments, update clipping, relative step sizes.
+
+    Args:
+      learning_rate: relative to each parameter's root mean square (at least 1e-3).
+      decay_rate: second moments decay by 1 - t^-decay_rate.
+      step_offset: t is the step minus this.
+      multiply_by_parameter_scale: False makes learning_rate absolute.
+      clipping_threshold: largest root mean square of one parameter's update; None for no limit.
+      beta1: momentum, kept in full size; None for none, as in T5.
+      weight_decay_rate: decay per step, added to the update; None for none.
+      min_dim_size_to_factor: smaller matrices keep full second moments.
+      factored: False keeps full second moments everywhere.
+
+    Source: Shazeer and Stern 2018; defaults as in T5X. The arithmetic is optax's.
+    """
+    return optax.adafactor(
+        learning_rate=learning_rate,
+        decay_rate=decay_rate,
+        decay_offset=step_offset,
+        multiply_by_parameter_scale=multiply_by_parameter_scale,
+        clipping_threshold=clipping_threshold,
+        momentum=beta1,
+        weight_decay_rate=weight_decay_rate,
+        min_dim_size_to_factor=min_dim_size_to_factor,
+        factored=factored,
+    )
+
+
+def create_learning_rate_scheduler(
+    factors: str = "constant * linear_warmup * rsqrt_decay",
+    base_learning_rate: float = 0.5,
+    warmup_steps: int = 1000,
+    decay_factor: float = 0.5,
+    steps_per_decay: int = 20_000,
+    steps_per_cycle: int = 100_000,
+    step_offset: int = 0,
+    min_learning_rate: float = 1e-8,
+) -> optax.Schedule:
+    """A product of named factors of the step; names, defaults and formulas as in T5X.
+
+    Args:
+      factors: names joined by `*`: constant (base_learning_rate), linear_warmup, linear_decay (its
+        own constant and warm-up, then down by decay_factor x base_learning_rate per step),
+        rsqrt_decay (1/sqrt(max(step, warmup_steps))), rsqrt_normalized_decay (the same, 1 at
+        warmup_steps), decay_every, cosine_decay.
+      base_learning_rate: the constant.
+      warmup_steps: of linear_warmup and of the rsqrt factors.
+      decay_factor: per steps_per_decay in decay_every, per step in linear_decay.
+      steps_per_decay: of decay_every.
+      steps_per_cycle: of cosine_decay.
+      step_offset: subtracted from the step first.
+      min_learning_rate: the result is never less.
+
+    Raises:
+      ValueError: an unknown factor.
+    """
+    names = [name.strip() for name in factors.split("*")]
+    for name in names:
+        if name not in FACTORS:
+            raise ValueError(
+                f"learning-rate factor {name!r} is unknown; factors are {', '.join(FACTORS)}, "
+                "joined by *"
+            )
+
+    def schedule(step):
+        step = jnp.maximum(0, step - step_offset).astype(jnp.float32)
+        progress = jnp.maximum(0.0, (step - warmup_steps) / steps_per_cycle)
+        rate = 1.0
+        for name in names:
+            if name == "constant":
+                rate *= base_learning_rate
+            elif name == "linear_warmup":
+                rate *= jnp.minimum(1.0, step / warmup_steps)
+            elif name == "linear_decay":
+                slope = 1.0 + decay_factor * (warmup_steps - step)
+                rate *= base_learning_rate * jnp.minimum(step / warmup_steps, slope)
+            elif name == "rsqrt_decay":
+                rate /= jnp.sqrt(jnp.maximum(step, warmup_steps))
+            elif name == "rsqrt_normalized_decay":
+                rate *= math.sqrt(warmup_steps) / jnp.sqrt(jnp.maximum(step, warmup_steps))
+            elif name == "decay_every":
+                rate *= decay_factor ** (step // steps_per_decay)
+            elif name == "cosine_decay":
+                rate *= jnp.maximum(0.0, 0.5 * (1.0 + jnp.cos(jnp.pi * (progress % 1.0))))
+        return jnp.maximum(min_learning_rate, rate)
+
+    return schedule

@@ -1,0 +1,192 @@
+"""The one training state, and how it is born already sharded.
+
+Full tuning, adapters and prompts differ only in which parameters train: the filter that splits
+`params` from `frozen`. How a step changes the state is left to `step`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+from jax.sharding import Mesh
+from jaxtyping import Array, Int, UInt32
+
+from medmt5.models.t5 import T5Config, Transformer
+from medmt5.partitioning import RULES, Rules, parameter_sharding, replicated
+
+Params = dict[str, Any]
+
+
+class TrainState(NamedTuple):
+    """Everything a step needs besides the batch; a pytree of arrays."""
+
+    step: Int[Array, ""]
+    key: UInt32[Array, "words"]
+    params: Params
+    frozen: Params
+    opt_state: Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Architecture:
+    """A model without its numbers: `merge` puts parameters back into modules.
+
+    Attributes:
+      graphdef: the NNX graph.
+      shapes: parameter tree with `jax.ShapeDtypeStruct` leaves.
+      axes: parameter tree with tuples of logical axis names as leaves.
+    """
+
+    graphdef: Any
+    shapes: Params
+    axes: Params
+    build: Callable[[nnx.Rngs], nnx.Module]
+
+    @classmethod
+    def of(cls, build: Callable[[nnx.Rngs], nnx.Module]) -> Architecture:
+        """Trace `build` without allocating memory."""
+        graphdef, state = nnx.split(nnx.eval_shape(lambda: build(nnx.Rngs(0))))
+        axes: Params = {}
+        for path, variable in nnx.to_flat_state(state):
+            _set(axes, path, variable.get_metadata()["axes"])
+        return cls(graphdef, nnx.to_pure_dict(state), axes, build)
+
+    @classmethod
+    def t5(cls, config: T5Config) -> Architecture:
+        return cls.of(lambda rngs: Transformer(config, rngs=rngs))
+
+    def init(self, key: Array) -> Params:
+        """Fresh parameters."""
+        return nnx.to_pure_dict(nnx.split(self.build(nnx.Rngs(key)))[1])
+
+    def merge(self, params: Params, frozen: Params | None = None) -> Any:
+        """The module that holds these parameters; cheap, made anew inside each traced function."""
+        return nnx.merge(self.graphdef, _join(params, frozen or {}))
+
+    def shardings(self, mesh: Mesh, rules: Rules = RULES) -> Params:
+        return jax.tree.map(
+            lambda shape, axes: parameter_sharding(shape.shape, axes, mesh, rules),
+            self.shapes,
+            self.axes,
+        )
+
+
+def split_trainable(params: Params, trainable: str) -> tuple[Params, Params]:
+    """Split a parameter tree by a regular expression over full names (`encoder/.*`).
+
+    Raises:
+      ValueError: nothing matches.
+    """
+    pattern = re.compile(trainable)
+    chosen: Params = {}
+    rest: Params = {}
+    for path, leaf in flat_params(params).items():
+        _set(chosen if pattern.fullmatch(path) else rest, path.split("/"), leaf)
+    if not chosen:
+        raise ValueError(
+            f"no parameter matches the trainable pattern {trainable!r}; names look like "
+            f"{', '.join(list(flat_params(params))[:3])}"
+        )
+    return chosen, rest
+
+
+def flat_params(params: Params) -> dict[str, Any]:
+    """Parameters by T5X name: `{"encoder/layers_0/attention/query/kernel": ...}`, sorted."""
+    flat, _ = jax.tree_util.tree_flatten_with_path(params)
+    return {"/".join(str(k.key) for k in path): leaf for path, leaf in flat}
+
+
+def count_parameters(params: Params) -> int:
+    return sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(params))
+
+
+def init_state(
+    architecture: Architecture,
+    optimizer: optax.GradientTransformation,
+    *,
+    seed: int,
+    mesh: Mesh,
+    rules: Rules = RULES,
+    trainable: str = ".*",
+) -> tuple[TrainState, TrainState]:
+    """Make the state directly in its shards: no device ever holds the whole of it.
+
+    Args:
+      architecture: the model.
+      optimizer: its state is made for the trainable parameters only.
+      seed: seeds parameters and dropout.
+      mesh: devices.
+      rules: logical axis -> mesh axis.
+      trainable: regular expression over full parameter names.
+
+    Returns:
+      The state, and a tree of the same form with its shardings.
+    """
+
+    def make() -> TrainState:
+        init_key, train_key = jax.random.split(jax.random.key(seed))
+        params, frozen = split_trainable(architecture.init(init_key), trainable)
+        return TrainState(
+            step=jnp.zeros((), jnp.int32),
+            key=jax.random.key_data(train_key),
+            params=params,
+            frozen=frozen,
+            opt_state=optimizer.init(params),
+        )
+
+    shardings = state_shardings(architecture, jax.eval_shape(make), optimizer, mesh, rules)
+    # Partitionable threefry (JAX's default) gives the same numbers whatever the sharding.
+    return jax.jit(make, out_shardings=shardings)(), shardings
+
+
+def state_shardings(
+    architecture: Architecture,
+    abstract: TrainState,
+    optimizer: optax.GradientTransformation,
+    mesh: Mesh,
+    rules: Rules = RULES,
+) -> TrainState:
+    """Shardings for every array of a state; optimiser slots shaped like a parameter follow it."""
+    by_name = flat_params(architecture.shardings(mesh, rules))
+    whole = replicated(mesh)
+
+    def like(tree: Params) -> Params:
+        out: Params = {}
+        for path in flat_params(tree):
+            _set(out, path.split("/"), by_name[path])
+        return out
+
+    params = like(abstract.params)
+    opt_state = optax.tree_utils.tree_map_params(
+        optimizer,
+        lambda slot, param, sharding: sharding if slot.shape == param.shape else whole,
+        abstract.opt_state,
+        abstract.params,
+        params,
+        transform_non_params=lambda _: whole,
+    )
+    return TrainState(whole, whole, params, like(abstract.frozen), opt_state)
+
+
+def _set(tree: Params, path, leaf) -> None:
+    *parents, last = path
+    for name in parents:
+        tree = tree.setdefault(name, {})
+    tree[last] = leaf
+
+
+def _join(a: Params, b: Params) -> Params:
+    if not b:
+        return a
+    joined = dict(a)
+    for name, value in b.items():
+        joined[name] = _join(joined[name], value) if name in joined else value
+    return joined
