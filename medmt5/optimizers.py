@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import jax.numpy as jnp
 import optax
@@ -56,6 +57,11 @@ def adafactor(
         min_dim_size_to_factor=min_dim_size_to_factor,
         factored=factored,
     )
+
+
+def chain(transformations: Sequence[optax.GradientTransformation]) -> optax.GradientTransformation:
+    """`optax.chain` over a list, which gin can bind. Source: T5X `optimizers.chain`."""
+    return optax.chain(*transformations)
 
 
 def create_learning_rate_scheduler(

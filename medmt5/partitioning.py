@@ -17,6 +17,8 @@ from jaxtyping import Array
 
 Rules = Mapping[str, str | None]
 
+log = logging.getLogger(__name__)
+
 MESH_AXES = ("data", "fsdp", "model")
 BATCH_AXES = ("data", "fsdp")
 
@@ -103,7 +105,7 @@ def parameter_sharding(
         target = rules[axis]
         if target is not None and size % mesh.shape[target]:
             if math.prod(shape) * 4 > 2**20:
-                logging.warning(
+                log.warning(
                     "axis %s of size %d does not divide over %d %s devices and is kept whole",
                     axis, size, mesh.shape[target], target,
                 )  # fmt: skip

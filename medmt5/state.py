@@ -29,7 +29,7 @@ class TrainState(NamedTuple):
     """Everything a step needs besides the batch; a pytree of arrays."""
 
     step: Int[Array, ""]
-    key: UInt32[Array, "words"]
+    key: UInt32[Array, " words"]
     params: Params
     frozen: Params
     opt_state: Any

@@ -79,21 +79,9 @@ class Vocabulary:
         return self._words(word)
 
     def _encode_word(self, word: str) -> tuple[int, ...]:
-        return self._clean(self.processor.encode(word))
-
-    def sample_word(self, word: str, *, alpha: float) -> tuple[int, ...]:
-        """One of the word's segmentations, drawn with SentencePiece's own random generator.
-
-        Args:
-          word: one word.
-          alpha: smoothing; nearer 0 gives more unusual segmentations.
-
-        Source: Kudo 2018, subword regularisation.
-        """
-        pieces = self.processor.encode(word, enable_sampling=True, alpha=alpha, nbest_size=-1)
-        return self._clean(pieces)
-
-    def _clean(self, ids: Sequence[int]) -> tuple[int, ...]:
+        # A lone surrogate is no character; SentencePiece refuses it.
+        text = word.encode("utf-8", "replace").decode("utf-8")
+        ids = self.processor.encode(text)
         return tuple(self.unk_id if self.is_reserved(i) else i for i in ids) or (self.unk_id,)
 
     def decode(self, ids: Sequence[int]) -> str:

@@ -368,9 +368,7 @@ class Transformer(nnx.Module):
         """Scores of all words of the vocabulary, accumulated and returned in float32."""
         if self.config.logits_via_embedding:
             hidden = hidden / math.sqrt(self.config.emb_dim)
-        return jnp.einsum(
-            "...e,ev->...v", hidden, self._head(), preferred_element_type=jnp.float32
-        )
+        return jnp.einsum("...e,ev->...v", hidden, self._head(), preferred_element_type=jnp.float32)
 
     def logits_of(
         self, hidden: Float[Array, "rows embed"], tokens: Int[Array, "rows choices"]

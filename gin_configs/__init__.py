@@ -1,0 +1,1 @@
+"""Gin configuration files; named `gin_configs/...` wherever medmt5 runs."""

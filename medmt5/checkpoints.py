@@ -1,0 +1,273 @@
+"""Checkpoints: the whole state and the input position, saved while training goes on (Orbax).
+
+`MODEL_DIR/checkpoint_<step>/` holds `state` and `input`; `MODEL_DIR/model.json` and a copy of the
+vocabulary make the directory complete: `label` and `eval` need nothing else.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import os
+import re
+import shutil
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+
+from medmt5.models.t5 import T5Config
+from medmt5.state import Architecture, Params, TrainState, flat_params
+from medmt5.vocabulary import Vocabulary
+
+log = logging.getLogger(__name__)
+
+PREFIX = "checkpoint"
+CARD = "model.json"
+VOCABULARY = "sentencepiece.model"
+
+
+@dataclasses.dataclass(frozen=True)
+class CheckpointConfig:
+    """When to save and how many to keep; `None` keeps all."""
+
+    period: int = 1000
+    keep: int | None = 2
+
+
+class Checkpoints:
+    """The checkpoints of one run."""
+
+    def __init__(self, model_dir: str, config: CheckpointConfig):
+        self.model_dir = os.path.abspath(model_dir)
+        self.config = config
+        self._manager = self._open()
+
+    def _open(self) -> ocp.CheckpointManager:
+        return ocp.CheckpointManager(
+            self.model_dir,
+            item_names=("state", "input"),
+            options=ocp.CheckpointManagerOptions(
+                max_to_keep=self.config.keep,
+                step_prefix=PREFIX,
+                enable_async_checkpointing=True,
+                create=True,
+            ),
+        )
+
+    def save(self, step: int, state: TrainState, position: Mapping[str, Any]) -> None:
+        """Start saving; the arrays are copied off the device before this returns."""
+        if step in self._manager.all_steps():
+            return
+        self._manager.save(
+            step,
+            args=ocp.args.Composite(
+                state=ocp.args.StandardSave(state._asdict()), input=ocp.args.JsonSave(position)
+            ),
+            force=True,
+        )
+
+    def restore_latest(
+        self, abstract: TrainState, shardings: TrainState
+    ) -> tuple[TrainState, dict[str, Any]] | None:
+        """The newest checkpoint that can be read, or None if there is none at all.
+
+        One that cannot be read (a truncated file) is reported, moved aside as
+        `unreadable_checkpoint_<step>` and the one before it is taken.
+
+        Raises:
+          ValueError: the checkpoint is of a model of other shapes, or none can be read.
+        """
+        steps = sorted(self._manager.all_steps(), reverse=True)
+        target = with_shardings(abstract, shardings)._asdict()
+        for step in steps:
+            path = os.path.join(self.model_dir, f"{PREFIX}_{step}")
+            try:
+                check_shapes(path, target)
+                restored = self._manager.restore(
+                    step,
+                    args=ocp.args.Composite(
+                        state=ocp.args.StandardRestore(target), input=ocp.args.JsonRestore()
+                    ),
+                )
+                return TrainState(**restored["state"]), restored["input"]
+            except ShapeError:
+                raise
+            except Exception as error:  # Orbax and TensorStore raise many kinds
+                log.warning(
+                    "%s cannot be read (%s); falling back to the checkpoint before it",
+                    path, _reason(error),
+                )  # fmt: skip
+                self._set_aside(path)
+        if steps:
+            raise ValueError(f"none of the checkpoints in {self.model_dir} can be read")
+        return None
+
+    def _set_aside(self, path: str) -> None:
+        self._manager.close()
+        if jax.process_index() == 0:
+            aside = os.path.join(self.model_dir, f"unreadable_{os.path.basename(path)}")
+            shutil.rmtree(aside, ignore_errors=True)
+            os.rename(path, aside)
+        self._manager = self._open()
+
+    def close(self) -> None:
+        """Wait until everything is on disk."""
+        self._manager.wait_until_finished()
+        self._manager.close()
+
+
+class ShapeError(ValueError):
+    """A checkpoint of another model."""
+
+
+def _reason(error: Exception) -> str:
+    lines = str(error).strip().splitlines() or [""]
+    return f"{type(error).__name__}: {lines[0][:200]}"
+
+
+def with_shardings(abstract: Any, shardings: Any) -> Any:
+    return jax.tree.map(
+        lambda a, s: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=s), abstract, shardings
+    )
+
+
+def check_shapes(path: str, target: Mapping[str, Any]) -> None:
+    """Raise ShapeError unless the checkpoint's parameters have the target's names and shapes."""
+    metadata = ocp.StandardCheckpointer().metadata(os.path.join(path, "state"))
+    stored = getattr(metadata, "item_metadata", metadata)
+    stored = getattr(stored, "tree", stored)
+    have: dict[str, Any] = {}
+    want: dict[str, Any] = {}
+    for part in ("params", "frozen"):
+        have |= {k: tuple(v.shape) for k, v in flat_params(stored.get(part) or {}).items()}
+        want |= {k: tuple(v.shape) for k, v in flat_params(target.get(part) or {}).items()}
+    if missing := sorted(want.keys() - have.keys()):
+        raise ShapeError(
+            f"{path} has no parameter {missing[0]} ({len(missing)} of the model's {len(want)} are "
+            "missing); it is of another model: check the MODEL gin file"
+        )
+    for name in sorted(want):
+        if have[name] != want[name]:
+            raise ShapeError(
+                f"{path} has {name} of shape {have[name]}, the model wants {want[name]}; "
+                "check the MODEL gin file and VOCABULARY"
+            )
+
+
+def latest_checkpoint(path: str) -> str:
+    """The checkpoint directory that `path` is, or the newest one in the model directory `path`.
+
+    Raises:
+      ValueError: there is none.
+    """
+    if os.path.isdir(os.path.join(path, "state")):
+        return os.path.abspath(path)
+    steps = []
+    if os.path.isdir(path):
+        found = (re.fullmatch(rf"{PREFIX}_(\d+)", name) for name in os.listdir(path))
+        steps = sorted(int(match.group(1)) for match in found if match)
+    if not steps:
+        raise ValueError(
+            f"no checkpoint at {path}; give a model directory (it holds {PREFIX}_<step> folders) "
+            "or one checkpoint"
+        )
+    return os.path.join(os.path.abspath(path), f"{PREFIX}_{steps[-1]}")
+
+
+def load_params(path: str, architecture: Architecture, shardings: Params | None = None) -> Params:
+    """All parameters of a checkpoint, trained and frozen alike.
+
+    Args:
+      path: a checkpoint or model directory.
+      architecture: names and shapes to expect.
+      shardings: where to put them; by default whole on the first device.
+
+    Raises:
+      ValueError: no checkpoint, other shapes, or an unreadable file.
+    """
+    path = latest_checkpoint(path)
+    if shardings is None:
+        one = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+        shardings = jax.tree.map(lambda _: one, architecture.shapes)
+    target = {"params": with_shardings(architecture.shapes, shardings)}
+    try:
+        check_shapes(path, target)
+        with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
+            restored = checkpointer.restore(
+                os.path.join(path, "state"),
+                args=ocp.args.PyTreeRestore(
+                    item=target,
+                    restore_args=ocp.checkpoint_utils.construct_restore_args(target),
+                    partial_restore=True,
+                ),
+            )
+    except ShapeError:
+        raise
+    except Exception as error:
+        raise ValueError(f"{path} cannot be read ({_reason(error)})") from error
+    return restored["params"]
+
+
+def load_state(path: str, abstract: TrainState, shardings: TrainState) -> TrainState:
+    """The whole state of another run's checkpoint: parameters, optimiser state and step.
+
+    Raises:
+      ValueError: no checkpoint, other shapes, another optimiser, or an unreadable file.
+    """
+    path = latest_checkpoint(path)
+    target = with_shardings(abstract, shardings)._asdict()
+    check_shapes(path, target)
+    try:
+        with ocp.StandardCheckpointer() as checkpointer:
+            return TrainState(**checkpointer.restore(os.path.join(path, "state"), target))
+    except Exception as error:
+        raise ValueError(
+            f"{path} cannot be restored whole ({_reason(error)}); with another optimiser, take only "
+            "its parameters: INITIAL_CHECKPOINT_RESTORE = 'params'"
+        ) from error
+
+
+def write_card(
+    model_dir: str, config: T5Config, vocabulary: Vocabulary, formats: Mapping[str, Any]
+) -> None:
+    """Write what is needed to use the model without its gin files.
+
+    Args:
+      model_dir: gets `model.json` and `sentencepiece.model`.
+      config: of the model.
+      vocabulary: copied.
+      formats: task name -> `format.describe()`.
+    """
+    if jax.process_index() != 0:
+        return
+    os.makedirs(model_dir, exist_ok=True)
+    target = os.path.join(model_dir, VOCABULARY)
+    if os.path.abspath(vocabulary.path) != os.path.abspath(target):
+        shutil.copyfile(vocabulary.path, target)
+    card = {"config": config.to_json(), "formats": dict(formats)}
+    temporary = os.path.join(model_dir, CARD + ".tmp")
+    with open(temporary, "w", encoding="utf-8") as file:
+        json.dump(card, file, indent=2, ensure_ascii=False)
+    os.replace(temporary, os.path.join(model_dir, CARD))
+
+
+def read_card(path: str) -> tuple[T5Config, Vocabulary, dict[str, Any]]:
+    """The model's configuration, vocabulary and formats, from a model or checkpoint directory.
+
+    Raises:
+      ValueError: it is not a model directory.
+    """
+    for folder in (path, os.path.dirname(os.path.abspath(path))):
+        file = os.path.join(folder, CARD)
+        if os.path.exists(file):
+            with open(file, encoding="utf-8") as stream:
+                card = json.load(stream)
+            return (
+                T5Config(**card["config"]),
+                Vocabulary(os.path.join(folder, VOCABULARY)),
+                card["formats"],
+            )
+    raise ValueError(f"{path} is no model directory: there is no {CARD}; give MODEL_DIR of a run")

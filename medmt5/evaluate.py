@@ -1,0 +1,219 @@
+"""From a checkpoint to predictions and scores per task. `medmt5 eval`, `python -m medmt5.evaluate`.
+
+Also the evaluations inside a training run. How an answer is read from tokens and scored belongs to
+the task's format.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import logging
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+from jax.sharding import Mesh
+
+from medmt5 import batches, checkpoints, step
+from medmt5.batches import DatasetConfig, Table
+from medmt5.metrics import span_f1
+from medmt5.predictor import Predictor
+from medmt5.reporting import is_chief
+from medmt5.state import Architecture, Params, TrainState
+from medmt5.vocabulary import Vocabulary
+
+log = logging.getLogger(__name__)
+
+MODES = ("constrained", "unconstrained")
+
+
+def mean_loss(
+    architecture: Architecture,
+    state: TrainState,
+    tables: Sequence[Table],
+    config: DatasetConfig,
+    mesh: Mesh,
+    *,
+    limit: int | None = None,
+) -> dict[str, float]:
+    """Loss in nats and accuracy per target token, without dropout."""
+    evaluate_batch = jax.jit(functools.partial(step.eval_step, merge=architecture.merge))
+    sums: dict[str, float] = {}
+    for count, batch in enumerate(batches.evaluation_batches(tables, config)):
+        if limit is not None and count == limit:
+            break
+        metrics = evaluate_batch(state.params, state.frozen, batches.to_devices(batch, mesh))
+        for name, value in jax.device_get(metrics).items():
+            sums[name] = sums.get(name, 0.0) + float(value)
+    weight = max(sums["weight"], 1e-9)
+    return {"loss": sums["nll"] / weight, "accuracy": sums["correct"] / weight}
+
+
+def score_tables(
+    tables: Sequence[Table],
+    architecture: Architecture,
+    params: Params,
+    *,
+    eos_id: int,
+    output_dir: str | None = None,
+    modes: Sequence[str] = MODES,
+    batch_size: int = 32,
+    limit: int | None = None,
+) -> dict[str, dict[str, Any]]:
+    """Decode and score every labelling task.
+
+    Args:
+      tables: of the split to score; tasks of other kinds are passed over, and said so.
+      architecture: the model.
+      params: its parameters.
+      eos_id: ends a sequence.
+      output_dir: gets `<task>-<mode>.jsonl` with predictions, and `scores.json`.
+      modes: "constrained", "unconstrained" or both.
+      batch_size: rows per batch.
+      limit: examples per task; None for all.
+
+    Returns:
+      task -> mode -> scores.
+    """
+    predictor = Predictor(architecture, params, eos_id=eos_id, batch_size=batch_size)
+    scores: dict[str, dict[str, Any]] = {}
+    for table in tables:
+        if not hasattr(table.format, "constraint"):
+            log.info("task %s has nothing to score beyond its loss", table.name)
+            continue
+        raws = table.raws[:limit]
+        scores[table.name] = {}
+        for mode in modes:
+            scores[table.name][mode], records = _score_labelling(predictor, table, raws, mode)
+            result = scores[table.name][mode]
+            log.info(
+                "%s %s: F1 %.2f  precision %.2f  recall %.2f  (%d spans)",
+                table.name, mode, result["f1"], result["precision"], result["recall"],
+                result["support"],
+            )  # fmt: skip
+            if output_dir and is_chief():
+                os.makedirs(output_dir, exist_ok=True)
+                write_jsonl(os.path.join(output_dir, f"{table.name}-{mode}.jsonl"), records)
+    if output_dir and is_chief() and scores:
+        with open(os.path.join(output_dir, "scores.json"), "w", encoding="utf-8") as file:
+            json.dump(scores, file, indent=2, ensure_ascii=False)
+    return scores
+
+
+def _score_labelling(
+    predictor: Predictor, table: Table, raws: Sequence[Mapping[str, Any]], mode: str
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    if mode not in MODES:
+        raise ValueError(f"decoding mode {mode!r} is unknown; use {' or '.join(MODES)}")
+    format_ = table.format
+    examples = [format_.example(raw, None) for raw in raws]
+    constrained = mode == "constrained"
+    predictions = predictor.predict(
+        examples,
+        format_=format_ if constrained else None,
+        # Free generation may never end; the longest faithful output is enough for it.
+        max_length=None if constrained else max(map(format_.max_target_length, examples)),
+        progress=f"{table.name} {mode}",
+    )
+    answers, faithful = [], 0
+    for prediction, example in zip(predictions, examples, strict=True):
+        if constrained:
+            answers.append(format_.answer(prediction.tokens, prediction.log_probs, example))
+            faithful += 1
+        else:
+            spans, same = format_.answer_free(prediction.tokens, example)
+            answers.append(spans)
+            faithful += same
+    golds = [example["spans"] for example in examples]
+    scores = span_f1(golds, answers)
+    scores["faithful"] = 100.0 * faithful / len(examples)
+    records = [
+        {"words": list(raw["words"]), "gold": gold, "predicted": answer}
+        for raw, gold, answer in zip(raws, golds, answers, strict=True)
+    ]
+    return scores, records
+
+
+def write_jsonl(path: str, records: Sequence[Mapping[str, Any]]) -> None:
+    """Write records whole or not at all."""
+    with open(path + ".tmp", "w", encoding="utf-8") as file:
+        for record in records:
+            file.write(json.dumps(record, ensure_ascii=False) + "\n")
+    os.replace(path + ".tmp", path)
+
+
+def evaluate(
+    *,
+    checkpoint_path: str,
+    dataset_cfg: DatasetConfig,
+    output_dir: str,
+    vocabulary: Vocabulary | None = None,
+    modes: Sequence[str] = MODES,
+    batch_size: int = 32,
+    limit: int | None = None,
+    describe_config: Callable[[], str] | None = None,
+    dry_run: bool = False,
+) -> dict[str, dict[str, Any]]:
+    """Score a checkpoint on a task or mixture.
+
+    Args:
+      checkpoint_path: a checkpoint, or a model directory (its newest checkpoint).
+      dataset_cfg: what to score on.
+      output_dir: gets predictions and `scores.json`.
+      vocabulary: instead of the one stored with the model.
+      modes: decoding modes, side by side.
+      batch_size: rows per batch.
+      limit: examples per task; None for all.
+      describe_config: gives the text to keep as `config.gin`.
+      dry_run: read everything, decode nothing.
+
+    Returns:
+      task -> mode -> scores.
+    """
+    path = checkpoints.latest_checkpoint(checkpoint_path)
+    config, stored, _ = checkpoints.read_card(path)
+    vocabulary = vocabulary or stored
+    tables = batches.read_tables(dataset_cfg, vocabulary)
+    architecture = Architecture.t5(config)
+    params = checkpoints.load_params(path, architecture)
+    if dry_run:
+        log.info("dry run: checkpoint and data are sound; nothing was decoded or written")
+        return {}
+    os.makedirs(output_dir, exist_ok=True)
+    if describe_config:
+        with open(os.path.join(output_dir, "config.gin"), "w", encoding="utf-8") as file:
+            file.write(describe_config())
+    scores = score_tables(
+        tables,
+        architecture,
+        params,
+        eos_id=vocabulary.eos_id,
+        output_dir=output_dir,
+        modes=modes,
+        batch_size=batch_size,
+        limit=limit,
+    )
+    print(score_table(scores))
+    log.info("predictions and scores are in %s", output_dir)
+    return scores
+
+
+def score_table(scores: Mapping[str, Mapping[str, Any]]) -> str:
+    """Scores as aligned text, one line per task, mode and label."""
+    lines = [f"{'task':32} {'decoding':14} {'label':18} {'P':>7} {'R':>7} {'F1':>7} {'spans':>7}"]
+    for task, modes in scores.items():
+        for mode, result in modes.items():
+            for label, row in {"(micro)": result, **result["per_label"]}.items():
+                lines.append(
+                    f"{task:32} {mode:14} {label:18} {row['precision']:7.2f} {row['recall']:7.2f} "
+                    f"{row['f1']:7.2f} {row['support']:7d}"
+                )
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    from medmt5 import launch
+
+    launch.main("eval")

@@ -1,0 +1,217 @@
+"""Tasks: a SeqIO task that also knows its format, and sources that read files.
+
+What is registered here is plain SeqIO, so anything that trains on SeqIO tasks can train on it. Our
+own trainer takes the raw examples and the format instead, and makes ids in numpy at load: the same
+examples, without a TensorFlow graph in between.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import seqio
+import tensorflow as tf
+
+from medmt5.formats.conll import read_conll, read_lines
+from medmt5.vocabulary import Vocabulary
+
+DATA_DIR_VARIABLE = "MEDMT5_DATA_DIR"
+MT5_VOCABULARY = "gs://t5-data/vocabs/mc4.250000.100extra/sentencepiece.model"
+
+
+class Format(Protocol):
+    """How a task family becomes ids. Formats that can be decoded and scored have more methods.
+
+    `prepare` runs once per split on all raw examples; `example` runs at load, with a generator
+    seeded by (seed, position), or with None for evaluation.
+    """
+
+    kind: str
+
+    def describe(self) -> dict[str, Any]: ...
+
+    def prepare(
+        self, raws: Iterable[Mapping[str, Any]], lengths: Mapping[str, int] | None
+    ) -> Sequence[Mapping[str, Any]]: ...
+
+    def example(
+        self, raw: Mapping[str, Any], rng: np.random.Generator | None
+    ) -> dict[str, Any]: ...
+
+
+class FileSource(seqio.FunctionDataSource):
+    """Raw examples from a Python reader.
+
+    Args:
+      read: split -> raw examples; raises ValueError that names file and line.
+      splits: the splits that `read` accepts.
+      signature: TensorFlow specs of a raw example's fields.
+    """
+
+    def __init__(
+        self,
+        read: Callable[[str], Iterable[Mapping[str, Any]]],
+        splits: Sequence[str],
+        signature: Mapping[str, tf.TensorSpec],
+    ):
+        self.read = read
+        self.signature = dict(signature)
+        super().__init__(self._dataset, splits=splits)
+
+    def _dataset(self, split: str, shuffle_files: bool, seed: int | None = None):
+        del shuffle_files, seed
+        # Read first: a ValueError raised inside a generator reaches the user as a TensorFlow one.
+        raws = [{key: raw[key] for key in self.signature} for raw in self.read(split)]
+        return tf.data.Dataset.from_generator(lambda: iter(raws), output_signature=self.signature)
+
+
+class Task(seqio.Task):
+    """A SeqIO task with a format.
+
+    Args:
+      make_format: vocabulary -> Format.
+      **kwargs: as for `seqio.Task`.
+    """
+
+    def __init__(self, *, make_format: Callable[[Vocabulary], Format], **kwargs):
+        super().__init__(**kwargs)
+        self.make_format = make_format
+
+
+def register(
+    name: str,
+    *,
+    read: Callable[[str], Iterable[Mapping[str, Any]]],
+    splits: Sequence[str],
+    signature: Mapping[str, tf.TensorSpec],
+    make_format: Callable[[Vocabulary], Format],
+    vocabulary_path: str = MT5_VOCABULARY,
+) -> Task:
+    """Register a task under `name`, for our trainer and for plain SeqIO alike."""
+    spm = seqio.SentencePieceVocabulary(vocabulary_path)
+    features = {key: seqio.Feature(vocabulary=spm, add_eos=False) for key in ("inputs", "targets")}
+
+    def to_ids(dataset: tf.data.Dataset, sequence_length: Mapping[str, int] | None):
+        """The format as one SeqIO preprocessor, with a fixed seed per example."""
+        format_ = make_format(Vocabulary(vocabulary_path))
+
+        def generate() -> Iterator[dict[str, np.ndarray]]:
+            raws = (decode_strings(raw) for raw in dataset.as_numpy_iterator())
+            for i, raw in enumerate(format_.prepare(raws, sequence_length)):
+                example = format_.example(raw, np.random.default_rng([0, i]))
+                yield {key: example[key] for key in features}
+
+        ids = tf.TensorSpec([None], tf.int32)
+        return tf.data.Dataset.from_generator(
+            generate, output_signature=dict.fromkeys(features, ids)
+        )
+
+    return seqio.TaskRegistry.add(
+        name,
+        task_cls=Task,
+        source=FileSource(read, splits, signature),
+        output_features=features,
+        preprocessors=[to_ids],
+        make_format=make_format,
+    )
+
+
+def register_text(name: str, paths: Mapping[str, Callable[[], str]], **kwargs) -> Task:
+    """A task over JSONL files with a `text` field; `paths` gives each split's file."""
+    return register(
+        name,
+        read=lambda split: read_jsonl(paths[split]()),
+        splits=list(paths),
+        signature={"text": tf.TensorSpec([], tf.string)},
+        **kwargs,
+    )
+
+
+def register_conll(
+    name: str, paths: Mapping[str, Callable[[], str]], *, rename: Mapping[str, str] = {}, **kwargs
+) -> Task:
+    """A labelling task over CoNLL files; `rename` maps the file's labels to the task's own."""
+
+    def read(split: str) -> Iterator[dict[str, Any]]:
+        for sentence in read_conll(paths[split](), labels=tuple(rename) or None):
+            tags = [
+                "-".join([tag[:1], rename[tag[2:]]]) if tag[2:] in rename else tag
+                for tag in sentence.tags
+            ]
+            yield {"words": list(sentence.words), "tags": tags}
+
+    strings = tf.TensorSpec([None], tf.string)
+    return register(
+        name,
+        read=read,
+        splits=list(paths),
+        signature={"words": strings, "tags": strings},
+        **kwargs,
+    )
+
+
+def read_jsonl(path: str, *, field: str = "text") -> Iterator[dict[str, Any]]:
+    """Objects of a JSONL file; ValueError with file and line if one is broken or lacks `field`."""
+    for number, line in read_lines(path):
+        if not line.strip():
+            continue
+        try:
+            value = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise ValueError(
+                f"{path}:{number}: not JSON ({error}); a line is one object"
+            ) from error
+        if not isinstance(value, dict) or not isinstance(value.get(field), str):
+            raise ValueError(f"{path}:{number}: no text field {field!r}")
+        yield value
+
+
+def data_path(relative: str, *, origin: str) -> str:
+    """A file under MEDMT5_DATA_DIR.
+
+    Raises:
+      ValueError: the variable is unset or the file is missing; says where to get the data.
+    """
+    root = os.environ.get(DATA_DIR_VARIABLE)
+    if not root:
+        raise ValueError(
+            f"{DATA_DIR_VARIABLE} is not set; set it to the folder that holds {relative} ({origin})"
+        )
+    path = os.path.join(root, relative)
+    if not os.path.exists(path):
+        raise ValueError(f"{path} does not exist; get the data from {origin}")
+    return path
+
+
+def get_task_or_mixture(name: str) -> Any:
+    """The registered task or mixture; ValueError with near names otherwise."""
+    try:
+        return seqio.get_mixture_or_task(name)
+    except ValueError as error:
+        names = [*seqio.TaskRegistry.names(), *seqio.MixtureRegistry.names()]
+        near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+        hint = (
+            f"did you mean {', '.join(near)}?" if near else f"there are {', '.join(sorted(names))}"
+        )
+        raise ValueError(
+            f"no task or mixture {name!r} is registered: {hint} (a task is registered by importing "
+            "its module: add `import medmt5.tasks.NAME` to the gin file)"
+        ) from error
+
+
+def decode_strings(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """Numpy byte strings of a TensorFlow example as Python strings."""
+
+    def one(value):
+        if isinstance(value, bytes):
+            return value.decode("utf-8")
+        if isinstance(value, np.ndarray) and value.dtype == object:
+            return [one(v) for v in value]
+        return value
+
+    return {key: one(value) for key, value in raw.items()}

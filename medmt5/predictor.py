@@ -1,0 +1,117 @@
+"""Runs a model over many examples: sorted by length, padded to buckets, compiled once per bucket."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from medmt5 import decoding
+from medmt5.reporting import duration
+from medmt5.state import Architecture, Params
+
+
+log = logging.getLogger(__name__)
+
+
+class Prediction(NamedTuple):
+    """Token ids up to and including the end of sequence, and their log-probabilities."""
+
+    tokens: np.ndarray
+    log_probs: np.ndarray
+    finished: bool
+
+
+def bucket(length: int, multiple: int = 32) -> int:
+    """The length rounded up, so that few different shapes are compiled."""
+    return -(-length // multiple) * multiple
+
+
+class Predictor:
+    """Greedy decoding for lists of examples.
+
+    Args:
+      architecture: the model.
+      params: its parameters.
+      eos_id: ends a sequence.
+      batch_size: rows per batch.
+    """
+
+    def __init__(
+        self, architecture: Architecture, params: Params, *, eos_id: int, batch_size: int = 32
+    ):
+        self.architecture, self.params = architecture, params
+        self.eos_id, self.batch_size = eos_id, batch_size
+        self._decode = jax.jit(self._run, static_argnames="max_length")
+
+    def _run(self, params: Params, source: Any, constraint: Any, *, max_length: int):
+        return decoding.greedy(
+            self.architecture.merge(params),
+            source,
+            max_length=max_length,
+            eos_id=self.eos_id,
+            constraint=constraint,
+        )
+
+    def predict(
+        self,
+        examples: Sequence[Mapping[str, Any]],
+        *,
+        format_: Any = None,
+        max_length: int | None = None,
+        progress: str | None = None,
+    ) -> list[Prediction]:
+        """Decode every example.
+
+        Args:
+          examples: with `inputs`, ids that end in end of sequence.
+          format_: its constraint is obeyed; None decodes freely.
+          max_length: tokens at most per example; by default the longest that the format's
+            constraint allows, so that nothing is cut.
+          progress: name under which progress is logged every 10 seconds; None for silence.
+
+        Returns:
+          One prediction per example, in the given order.
+        """
+        if max_length is None and format_ is None:
+            raise ValueError("free decoding needs max_length")
+        order = sorted(range(len(examples)), key=lambda i: len(examples[i]["inputs"]))
+        results: list[Prediction | None] = [None] * len(examples)
+        began = reported = time.monotonic()
+        for first in range(0, len(order), self.batch_size):
+            chosen = order[first : first + self.batch_size]
+            part = [examples[i] for i in chosen]
+            # A short last batch is filled up: a new shape would compile again.
+            padded = part + [part[-1]] * (self.batch_size - len(part))
+            length = bucket(max(len(e["inputs"]) for e in part))
+            source = np.zeros((self.batch_size, length), np.int32)
+            for row, example in enumerate(padded):
+                source[row, : len(example["inputs"])] = example["inputs"]
+            source[len(part) :] = 0
+            constraint, limit = None, max_length
+            if format_ is not None:
+                constraint = format_.constraint(padded, length)
+            if limit is None:
+                limit = bucket(max(format_.max_target_length(e) for e in part))
+            decoded = jax.device_get(
+                self._decode(self.params, jnp.asarray(source), constraint, max_length=limit)
+            )
+            for row, i in enumerate(chosen):
+                count = int((decoded.tokens[row] > 0).sum())
+                results[i] = Prediction(
+                    decoded.tokens[row, :count],
+                    decoded.log_probs[row, :count],
+                    bool(decoded.finished[row]),
+                )
+            now = time.monotonic()
+            if progress and now - reported > 10:
+                done = first + len(part)
+                left = (now - began) / done * (len(order) - done)
+                log.info("%s %d/%d  ETA %s", progress, done, len(order), duration(left))
+                reported = now
+        return [result for result in results if result is not None]

@@ -1,0 +1,72 @@
+"""Installs medmt5; `gin_configs` and `tasks` become `medmt5.gin_configs` and `medmt5.tasks`."""
+
+import re
+from pathlib import Path
+
+from setuptools import setup
+
+ROOT = Path(__file__).parent
+VERSION = re.search(r'__version__ = "(.+)"', (ROOT / "medmt5/__init__.py").read_text()).group(1)
+
+# Pins that install together on Python 3.11 and 3.12. Newer jax and flax work too (GPU machines).
+BASE = [
+    "jax>=0.10.2",
+    "flax>=0.12.8",
+    "optax>=0.2.8",
+    "orbax-checkpoint>=0.12.8",
+    "jaxtyping",
+    "numpy",
+    # 0.2.3 needs protobuf 7, with which `import seqio` fails while pip check stays silent.
+    "sentencepiece>=0.2.1,<0.2.3",
+    "protobuf>=5,<7",
+    "tensorboardX",
+]
+DATA = [
+    "gin-config==0.5.0",
+    "seqio==0.0.20",
+    "tensorflow==2.21.0",
+    "tensorflow-text==2.21.1",
+    "tensorflow-datasets==4.9.10",
+]
+EXTRAS = {
+    "data": DATA,
+    "tpu": ["jax[tpu]>=0.10.2"],
+    "gpu": ["jax[cuda13]>=0.10.2"],
+    "hf": ["transformers>=5", "torch", "safetensors"],
+    "test": [
+        *DATA,
+        "pytest",
+        "pytest-xdist",
+        "hypothesis",
+        "beartype",
+        "seqeval",
+        "build",
+        "ruff==0.14.5",
+    ],
+}
+
+setup(
+    name="medmt5",
+    version=VERSION,
+    description="Multilingual medical text-to-text models in JAX/Flax: pre-train, fine-tune, label",
+    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.11",
+    packages=[
+        "medmt5",
+        "medmt5.formats",
+        "medmt5.models",
+        "medmt5.gin_configs",
+        "medmt5.tasks",
+        "medmt5.sample_data",
+    ],
+    package_dir={"medmt5.gin_configs": "gin_configs", "medmt5.tasks": "tasks"},
+    package_data={
+        "medmt5.gin_configs": ["**/*.gin"],
+        "medmt5.sample_data": ["**/*.jsonl", "**/*.tsv", "**/*.model", "*.md"],
+    },
+    install_requires=BASE,
+    extras_require=EXTRAS,
+    entry_points={"console_scripts": ["medmt5=medmt5.cli:main"]},
+)

@@ -1,0 +1,1 @@
+"""SeqIO tasks and mixtures: one file per dataset family."""
