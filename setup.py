@@ -16,9 +16,8 @@ BASE = [
     "orbax-checkpoint>=0.12.8",
     "jaxtyping",
     "numpy",
-    # 0.2.3 needs protobuf 7, with which `import seqio` fails while pip check stays silent.
+    # With 0.2.3 `import seqio` fails while pip check stays silent.
     "sentencepiece>=0.2.1,<0.2.3",
-    "protobuf>=5,<7",
     "tensorboardX",
 ]
 DATA = [
