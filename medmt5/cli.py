@@ -10,7 +10,10 @@ COMMANDS = {
     "train": ("medmt5.launch", "pre-train or fine-tune, configured by gin"),
     "eval": ("medmt5.launch", "score a checkpoint on a task, configured by gin"),
     "label": ("medmt5.label", "label text: one document per line in, spans out"),
-    "inspect": ("medmt5.inspect", "show a task's examples, lengths and labels; check its data"),
+    "inspect": (
+        "medmt5.inspect_task",
+        "show a task's examples, lengths and labels; check its data",
+    ),
 }
 
 

@@ -34,7 +34,22 @@ def setup_logging() -> None:
         level=logging.WARNING, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", force=True
     )
     logging.getLogger("medmt5").setLevel(logging.INFO)
-    logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax warns where nothing is wrong
+    import absl.logging
+
+    absl.logging.set_verbosity(absl.logging.ERROR)  # Orbax and gin warn where nothing is wrong
+
+
+def import_seqio() -> None:
+    """Import SeqIO, and with it TensorFlow, without the lines that its C++ side prints."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        importlib.import_module("seqio")
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def parser(command: str) -> argparse.ArgumentParser:
@@ -146,6 +161,7 @@ def run(
     """Configure and call `train` or `evaluate` as the command line would."""
     import gin
 
+    import_seqio()
     parse_gin(files, bindings, search_paths)
     module, function = COMMANDS[command]
     entry = gin.get_configurable(getattr(importlib.import_module(module), function))

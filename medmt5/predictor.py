@@ -15,7 +15,6 @@ from medmt5 import decoding
 from medmt5.reporting import duration
 from medmt5.state import Architecture, Params
 
-
 log = logging.getLogger(__name__)
 
 

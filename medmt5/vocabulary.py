@@ -85,7 +85,7 @@ class Vocabulary:
         return tuple(self.unk_id if self.is_reserved(i) else i for i in ids) or (self.unk_id,)
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Text of ids, with sentinels spelt out; for people to read."""
+        """Text of ids, with sentinels and added rows spelt out; for people to read."""
         parts: list[str] = []
         run: list[int] = []
         for i in [*map(int, ids), PAD_ID]:
@@ -96,6 +96,8 @@ class Vocabulary:
                 index = self._first_sentinel - i
                 if 0 <= index < NUM_SENTINELS:
                     parts.append(f"<extra_id_{index}>")
+                elif i >= self.size:
+                    parts.append(f"<row {i}>")
             else:
                 run.append(i)
         return " ".join(part for part in parts if part)

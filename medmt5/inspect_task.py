@@ -1,0 +1,79 @@
+"""Look at a task before training on it: `medmt5 inspect TASK`.
+
+Shows examples as text and ids, lengths, what would be cut, label counts; reading the data checks
+it, and an error names the file and line.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+
+
+def main(arguments: Sequence[str]) -> None:
+    """The command line of `medmt5 inspect`."""
+    flags = argparse.ArgumentParser(
+        prog="medmt5 inspect",
+        description=__doc__,
+        epilog="example: medmt5 inspect sample_clinical_en --module medmt5.tasks.sample",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    flags.add_argument("task", help="name of a task or mixture")
+    flags.add_argument("--module", help="Python module that registers it")
+    flags.add_argument("--split", default="train")
+    flags.add_argument("--vocabulary", help="SentencePiece model, instead of the task's own")
+    flags.add_argument("--inputs", type=int, default=512, help="row length in tokens")
+    flags.add_argument("--targets", type=int, default=512, help="row length in tokens")
+    flags.add_argument("--examples", type=int, default=3, help="how many to show")
+    given = flags.parse_args(arguments)
+    from medmt5 import batches
+    from medmt5.launch import errors_to_exit, import_seqio, setup_logging
+    from medmt5.vocabulary import Vocabulary
+
+    setup_logging()
+    with errors_to_exit():
+        import_seqio()
+        lengths = {"inputs": given.inputs, "targets": given.targets}
+        config = batches.DatasetConfig(given.task, lengths, split=given.split, module=given.module)
+        vocabulary = Vocabulary(given.vocabulary) if given.vocabulary else None
+        for table in batches.read_tables(config, vocabulary):
+            print(describe(table, lengths, given.examples))
+
+
+def describe(table, lengths, count: int) -> str:
+    """A readable account of one task's split.
+
+    Args:
+      table: from `batches.read_tables`.
+      lengths: row lengths in tokens; longer examples are counted as cut.
+      count: examples to show.
+    """
+    sizes = {"inputs": [], "targets": []}
+    labels: Counter[str] = Counter()
+    lines = [f"{table.name}: {len(table.raws):,} examples, format {table.format.kind}"]
+    vocabulary = getattr(table.format, "vocabulary", None)
+    for i, raw in enumerate(table.raws):
+        example = table.format.example(raw, np.random.default_rng([0, i]))
+        for key, values in sizes.items():
+            values.append(len(example[key]))
+        labels.update(span.label for span in example.get("spans", ()))
+        if i < count:
+            for key in sizes:
+                lines.append(f"  {key} {i}: {example[key].tolist()}")
+                if vocabulary:
+                    lines.append(f"    {vocabulary.decode(example[key])}")
+            lines += [f"    {tuple(span)}" for span in example.get("spans", ())]
+    for key, values in sizes.items():
+        values = np.array(values)
+        over = int((values > lengths[key]).sum())
+        lines.append(
+            f"  {key} tokens: mean {values.mean():.1f}, median {np.median(values):.0f}, 99 % below "
+            f"{np.percentile(values, 99):.0f}, longest {values.max()}; "
+            f"{over} longer than {lengths[key]} would be cut"
+        )
+    for label, number in labels.most_common():
+        lines.append(f"  label {label}: {number:,} spans")
+    return "\n".join(lines)
