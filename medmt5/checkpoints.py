@@ -12,14 +12,15 @@ import logging
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
+from flax.traverse_util import unflatten_dict
 
 from medmt5.models.t5 import T5Config
-from medmt5.state import Architecture, Params, TrainState, flat_params
+from medmt5.state import Architecture, Params, TrainState, flat_params, join_params
 from medmt5.vocabulary import Vocabulary
 
 log = logging.getLogger(__name__)
@@ -75,13 +76,16 @@ class Checkpoints:
         """The newest checkpoint that can be read, or None if there is none at all.
 
         One that cannot be read (a truncated file) is reported, moved aside as
-        `unreadable_checkpoint_<step>` and the one before it is taken.
+        `unreadable_checkpoint_<step>` and the one before it is taken. If none can be read, all stay
+        where they are: the next start must not begin anew without a word.
 
         Raises:
-          ValueError: the checkpoint is of a model of other shapes, or none can be read.
+          ValueError: the checkpoint is of another model, optimiser or choice of trainable
+            parameters, or none can be read.
         """
         steps = sorted(self._manager.all_steps(), reverse=True)
         target = with_shardings(abstract, shardings)._asdict()
+        unreadable: list[str] = []
         for step in steps:
             path = os.path.join(self.model_dir, f"{PREFIX}_{step}")
             try:
@@ -92,7 +96,7 @@ class Checkpoints:
                         state=ocp.args.StandardRestore(target), input=ocp.args.JsonRestore()
                     ),
                 )
-                return TrainState(**restored["state"]), restored["input"]
+                state, position = TrainState(**restored["state"]), restored["input"]
             except ShapeError:
                 raise
             except Exception as error:  # Orbax and TensorStore raise many kinds
@@ -100,17 +104,22 @@ class Checkpoints:
                     "%s cannot be read (%s); falling back to the checkpoint before it",
                     path, _reason(error),
                 )  # fmt: skip
-                self._set_aside(path)
+                unreadable.append(path)
+                continue
+            if unreadable:
+                self._set_aside(unreadable)
+            return state, position
         if steps:
             raise ValueError(f"none of the checkpoints in {self.model_dir} can be read")
         return None
 
-    def _set_aside(self, path: str) -> None:
+    def _set_aside(self, paths: Sequence[str]) -> None:
         self._manager.close()
         if jax.process_index() == 0:
-            aside = os.path.join(self.model_dir, f"unreadable_{os.path.basename(path)}")
-            shutil.rmtree(aside, ignore_errors=True)
-            os.rename(path, aside)
+            for path in paths:
+                aside = os.path.join(self.model_dir, f"unreadable_{os.path.basename(path)}")
+                shutil.rmtree(aside, ignore_errors=True)
+                os.rename(path, aside)
         self._manager = self._open()
 
     def close(self) -> None:
@@ -120,7 +129,7 @@ class Checkpoints:
 
 
 class ShapeError(ValueError):
-    """A checkpoint of another model."""
+    """A checkpoint of another model, optimiser or choice of trainable parameters."""
 
 
 def _reason(error: Exception) -> str:
@@ -134,11 +143,21 @@ def with_shardings(abstract: Any, shardings: Any) -> Any:
     )
 
 
-def check_shapes(path: str, target: Mapping[str, Any]) -> None:
-    """Raise ShapeError unless the checkpoint's parameters have the target's names and shapes."""
+def stored_tree(path: str) -> Mapping[str, Any]:
+    """Names, shapes and types of a checkpoint's state, without its arrays."""
     metadata = ocp.StandardCheckpointer().metadata(os.path.join(path, "state"))
     stored = getattr(metadata, "item_metadata", metadata)
-    stored = getattr(stored, "tree", stored)
+    return getattr(stored, "tree", stored)
+
+
+def check_shapes(path: str, target: Mapping[str, Any]) -> None:
+    """Raise ShapeError unless the checkpoint's arrays have the target's names and shapes.
+
+    Args:
+      path: of the checkpoint.
+      target: a state, or only its `params`, in which those that the checkpoint froze count too.
+    """
+    stored = stored_tree(path)
     have: dict[str, Any] = {}
     want: dict[str, Any] = {}
     for part in ("params", "frozen"):
@@ -155,6 +174,27 @@ def check_shapes(path: str, target: Mapping[str, Any]) -> None:
                 f"{path} has {name} of shape {have[name]}, the model wants {want[name]}; "
                 "check the MODEL gin file and VOCABULARY"
             )
+    if "opt_state" not in target:
+        return
+    advice = "keep it, or start another MODEL_DIR with INITIAL_CHECKPOINT_RESTORE = 'params'"
+    trained, wanted = flat_params(stored["params"]), flat_params(target["params"])
+    if other := sorted(trained.keys() ^ wanted.keys()):
+        raise ShapeError(
+            f"{path} was saved with {len(trained)} trainable parameters, but `trainable` now "
+            f"chooses {len(wanted)} ({other[0]} differs); {advice}"
+        )
+    if _leaf_shapes(stored.get("opt_state")) != _leaf_shapes(target["opt_state"]):
+        raise ShapeError(f"{path} was saved with another optimiser; {advice}")
+
+
+def _leaf_shapes(tree: Any) -> dict[tuple[str, ...], tuple[int, ...]]:
+    """Shapes by path; named tuples, dictionaries and sequences read alike."""
+
+    def word(key: Any) -> str:
+        return str(next(getattr(key, a) for a in ("key", "name", "idx") if hasattr(key, a)))
+
+    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+    return {tuple(map(word, path)): tuple(leaf.shape) for path, leaf in leaves}
 
 
 def latest_checkpoint(path: str) -> str:
@@ -192,9 +232,14 @@ def load_params(path: str, architecture: Architecture, shardings: Params | None 
     if shardings is None:
         one = jax.sharding.SingleDeviceSharding(jax.devices()[0])
         shardings = jax.tree.map(lambda _: one, architecture.shapes)
-    target = {"params": with_shardings(architecture.shapes, shardings)}
+    wanted = with_shardings(architecture.shapes, shardings)
     try:
-        check_shapes(path, target)
+        check_shapes(path, {"params": wanted})
+        frozen = flat_params(stored_tree(path).get("frozen") or {})
+        parts: dict[str, dict[str, Any]] = {}
+        for name, leaf in flat_params(wanted).items():
+            parts.setdefault("frozen" if name in frozen else "params", {})[name] = leaf
+        target = {part: unflatten_dict(leaves, sep="/") for part, leaves in parts.items()}
         with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
             restored = checkpointer.restore(
                 os.path.join(path, "state"),
@@ -208,7 +253,7 @@ def load_params(path: str, architecture: Architecture, shardings: Params | None 
         raise
     except Exception as error:
         raise ValueError(f"{path} cannot be read ({_reason(error)})") from error
-    return restored["params"]
+    return join_params(restored.get("params", {}), restored.get("frozen", {}))
 
 
 def load_state(path: str, abstract: TrainState, shardings: TrainState) -> TrainState:
@@ -225,8 +270,8 @@ def load_state(path: str, abstract: TrainState, shardings: TrainState) -> TrainS
             return TrainState(**checkpointer.restore(os.path.join(path, "state"), target))
     except Exception as error:
         raise ValueError(
-            f"{path} cannot be restored whole ({_reason(error)}); with another optimiser, take only "
-            "its parameters: INITIAL_CHECKPOINT_RESTORE = 'params'"
+            f"{path} cannot be restored whole ({_reason(error)}); with another optimiser, take "
+            "only its parameters: INITIAL_CHECKPOINT_RESTORE = 'params'"
         ) from error
 
 

@@ -7,6 +7,7 @@ the task's format.
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 import logging
 import os
@@ -21,7 +22,7 @@ from medmt5.batches import DatasetConfig, Table
 from medmt5.metrics import span_f1
 from medmt5.predictor import Predictor
 from medmt5.reporting import is_chief
-from medmt5.state import Architecture, Params, TrainState
+from medmt5.state import Architecture, TrainState
 from medmt5.vocabulary import Vocabulary
 
 log = logging.getLogger(__name__)
@@ -29,8 +30,13 @@ log = logging.getLogger(__name__)
 MODES = ("constrained", "unconstrained")
 
 
+def compile_loss(architecture: Architecture) -> Callable[..., dict[str, Any]]:
+    """`eval_step`, compiled, for `mean_loss`."""
+    return jax.jit(functools.partial(step.eval_step, merge=architecture.merge))
+
+
 def mean_loss(
-    architecture: Architecture,
+    evaluate_batch: Callable[..., dict[str, Any]],
     state: TrainState,
     tables: Sequence[Table],
     config: DatasetConfig,
@@ -38,12 +44,9 @@ def mean_loss(
     *,
     limit: int | None = None,
 ) -> dict[str, float]:
-    """Loss in nats and accuracy per target token, without dropout."""
-    evaluate_batch = jax.jit(functools.partial(step.eval_step, merge=architecture.merge))
+    """Loss in nats and accuracy per target token, without dropout, over `limit` batches."""
     sums: dict[str, float] = {}
-    for count, batch in enumerate(batches.evaluation_batches(tables, config)):
-        if limit is not None and count == limit:
-            break
+    for batch in itertools.islice(batches.evaluation_batches(tables, config), limit):
         metrics = evaluate_batch(state.params, state.frozen, batches.to_devices(batch, mesh))
         for name, value in jax.device_get(metrics).items():
             sums[name] = sums.get(name, 0.0) + float(value)
@@ -52,32 +55,25 @@ def mean_loss(
 
 
 def score_tables(
+    predictor: Predictor,
     tables: Sequence[Table],
-    architecture: Architecture,
-    params: Params,
     *,
-    eos_id: int,
     output_dir: str | None = None,
     modes: Sequence[str] = MODES,
-    batch_size: int = 32,
     limit: int | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Decode and score every labelling task.
 
     Args:
+      predictor: runs the model.
       tables: of the split to score; tasks of other kinds are passed over, and said so.
-      architecture: the model.
-      params: its parameters.
-      eos_id: ends a sequence.
       output_dir: gets `<task>-<mode>.jsonl` with predictions, and `scores.json`.
       modes: "constrained", "unconstrained" or both.
-      batch_size: rows per batch.
       limit: examples per task; None for all.
 
     Returns:
       task -> mode -> scores.
     """
-    predictor = Predictor(architecture, params, eos_id=eos_id, batch_size=batch_size)
     scores: dict[str, dict[str, Any]] = {}
     for table in tables:
         if not hasattr(table.format, "constraint"):
@@ -185,16 +181,8 @@ def evaluate(
     if describe_config:
         with open(os.path.join(output_dir, "config.gin"), "w", encoding="utf-8") as file:
             file.write(describe_config())
-    scores = score_tables(
-        tables,
-        architecture,
-        params,
-        eos_id=vocabulary.eos_id,
-        output_dir=output_dir,
-        modes=modes,
-        batch_size=batch_size,
-        limit=limit,
-    )
+    predictor = Predictor(architecture, params, eos_id=vocabulary.eos_id, batch_size=batch_size)
+    scores = score_tables(predictor, tables, output_dir=output_dir, modes=modes, limit=limit)
     print(score_table(scores))
     log.info("predictions and scores are in %s", output_dir)
     return scores

@@ -57,7 +57,8 @@ def parser(command: str) -> argparse.ArgumentParser:
         prog=f"medmt5 {command}",
         description=f"Run {COMMANDS[command][0]}.{COMMANDS[command][1]} with gin configuration.",
         epilog="Any macro or parameter can be set on the command line: --gin.TRAIN_STEPS=100, "
-        "--gin.train_script.train.stats_period=10; strings need quotes: --gin.MODEL_DIR=\"'runs/a'\".",
+        "--gin.train_script.train.stats_period=10; strings need quotes: "
+        "--gin.MODEL_DIR=\"'runs/a'\".",
     )
     flags.add_argument(
         "--gin_file", action="append", default=[], help="gin file; repeat, later ones win"

@@ -1,4 +1,4 @@
-"""Runs a model over many examples: sorted by length, padded to buckets, compiled once per bucket."""
+"""Runs a model over many examples: sorted by length, padded to a few shapes, compiled once each."""
 
 from __future__ import annotations
 
@@ -36,13 +36,18 @@ class Predictor:
 
     Args:
       architecture: the model.
-      params: its parameters.
+      params: its parameters; `predictor.params` may be set again later, nothing is recompiled.
       eos_id: ends a sequence.
       batch_size: rows per batch.
     """
 
     def __init__(
-        self, architecture: Architecture, params: Params, *, eos_id: int, batch_size: int = 32
+        self,
+        architecture: Architecture,
+        params: Params | None,
+        *,
+        eos_id: int,
+        batch_size: int = 32,
     ):
         self.architecture, self.params = architecture, params
         self.eos_id, self.batch_size = eos_id, batch_size

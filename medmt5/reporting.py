@@ -124,7 +124,11 @@ class Progress:
             # The first step's time is compilation; the ETA is counted from the second on.
             self._began = time.monotonic()
 
-    def report(self, learning_rate: float | None = None) -> dict[str, float]:
+    def restart_clock(self) -> None:
+        """Leave out of the speed what just took time but was no step (an evaluation)."""
+        self._since = time.monotonic()
+
+    def report(self) -> dict[str, float]:
         """Log a line for the steps since the last one, and return its values."""
         now = time.monotonic()
         elapsed = max(now - self._since, 1e-9)
@@ -139,8 +143,6 @@ class Progress:
             "source_tokens_per_second": sums.get("source_tokens", 0.0) / elapsed,
             "seconds_per_step": elapsed / count,
         }
-        if learning_rate is not None:
-            values["learning_rate"] = learning_rate
         parts = [
             f"step {self.step}/{self.total_steps}",
             f"loss {values['loss']:.4f}",

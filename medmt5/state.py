@@ -69,7 +69,7 @@ class Architecture:
 
     def merge(self, params: Params, frozen: Params | None = None) -> Any:
         """The module that holds these parameters; cheap, made anew inside each traced function."""
-        return nnx.merge(self.graphdef, _join(params, frozen or {}))
+        return nnx.merge(self.graphdef, join_params(params, frozen or {}))
 
     def shardings(self, mesh: Mesh, rules: Rules = RULES) -> Params:
         return jax.tree.map(
@@ -77,6 +77,12 @@ class Architecture:
             self.shapes,
             self.axes,
         )
+
+
+def random_key(state: TrainState) -> Array:
+    """The state's key for this step; its kind is told by its number of words."""
+    kind = {2: "threefry2x32", 4: "rbg"}[state.key.shape[-1]]
+    return jax.random.fold_in(jax.random.wrap_key_data(state.key, impl=kind), state.step)
 
 
 def split_trainable(params: Params, trainable: str) -> tuple[Params, Params]:
@@ -104,6 +110,16 @@ def flat_params(params: Params) -> dict[str, Any]:
     return {"/".join(str(k.key) for k in path): leaf for path, leaf in flat}
 
 
+def join_params(a: Params, b: Params) -> Params:
+    """One tree from two that share no leaf: `params` and `frozen` of a state."""
+    if not b:
+        return a
+    joined = dict(a)
+    for name, value in b.items():
+        joined[name] = join_params(joined[name], value) if name in joined else value
+    return joined
+
+
 def count_parameters(params: Params) -> int:
     return sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(params))
 
@@ -116,6 +132,7 @@ def init_state(
     mesh: Mesh,
     rules: Rules = RULES,
     trainable: str = ".*",
+    hardware_rng: bool = False,
 ) -> tuple[TrainState, TrainState]:
     """Make the state directly in its shards: no device ever holds the whole of it.
 
@@ -126,6 +143,8 @@ def init_state(
       mesh: devices.
       rules: logical axis -> mesh axis.
       trainable: regular expression over full parameter names.
+      hardware_rng: draw dropout from XLA's own generator (`rbg`): much faster on CPU and TPU, but
+        the numbers then depend on the mesh. Parameters are drawn from threefry all the same.
 
     Returns:
       The state, and a tree of the same form with its shardings.
@@ -133,6 +152,8 @@ def init_state(
 
     def make() -> TrainState:
         init_key, train_key = jax.random.split(jax.random.key(seed))
+        if hardware_rng:
+            train_key = jax.random.key(seed, impl="rbg")
         params, frozen = split_trainable(architecture.init(init_key), trainable)
         return TrainState(
             step=jnp.zeros((), jnp.int32),
@@ -181,12 +202,3 @@ def _set(tree: Params, path, leaf) -> None:
     for name in parents:
         tree = tree.setdefault(name, {})
     tree[last] = leaf
-
-
-def _join(a: Params, b: Params) -> Params:
-    if not b:
-        return a
-    joined = dict(a)
-    for name, value in b.items():
-        joined[name] = _join(joined[name], value) if name in joined else value
-    return joined

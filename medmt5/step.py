@@ -13,7 +13,7 @@ from flax import nnx
 from jaxtyping import Array, Float, Int
 
 from medmt5.partitioning import shard_rows
-from medmt5.state import Params, TrainState
+from medmt5.state import Params, TrainState, random_key
 
 NORMALIZERS = ("NUM_REAL_TARGET_TOKENS", "NUM_TOTAL_TARGET_TOKENS", "AVERAGE_PER_SEQUENCE")
 
@@ -191,7 +191,7 @@ def train_step(
       The next state; metrics: `loss` (what was minimised), `grad_norm`, and the sums of `Loss`.
     """
     batch, denominator = normalize_weights(batch, loss.loss_normalizing_factor)
-    dropout_key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
+    dropout_key = random_key(state)
 
     def objective(params: Params, part: Batch, index) -> tuple[Array, dict[str, Array]]:
         result = loss_fn(

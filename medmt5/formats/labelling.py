@@ -61,7 +61,7 @@ def tags_of(length: int, spans: Sequence[Span]) -> list[str]:
 
 
 def check_spans(length: int, spans: Sequence[Span], labels: Sequence[str]) -> list[Span]:
-    """The spans in order; ValueError unless they are flat, non-empty, inside and of known labels."""
+    """The spans in order; ValueError unless flat, non-empty, inside and of known labels."""
     ordered = sorted(Span(*span[:3]) for span in spans)
     at = 0
     for span in ordered:
@@ -154,7 +154,7 @@ def parse(
             if (
                 copied not in at_word
                 or opening == (label >= 0)
-                or (not opening and number != label)
+                or (not opening and (number != label or at_word[copied] == start))
             ):
                 raise ValueError(
                     f"tag {token} at position {position} of {list(target)} is misplaced"

@@ -90,7 +90,7 @@ def chunk_length(inputs_length: int, *, density: float = 0.15, mean_span: float 
 
     if inputs_length < encoded(2):
         raise ValueError(f"inputs of {inputs_length} tokens are too short for span corruption")
-    length = inputs_length
+    length = 2  # not inputs_length: short chunks with few dropped tokens grow when encoded
     while encoded(length + 1) <= inputs_length:
         length += 1
     return length
