@@ -176,7 +176,10 @@ def check_shapes(path: str, target: Mapping[str, Any]) -> None:
             )
     if "opt_state" not in target:
         return
-    advice = "keep it, or start another MODEL_DIR with INITIAL_CHECKPOINT_RESTORE = 'params'"
+    advice = (
+        "keep what it had, or take its parameters alone into another MODEL_DIR: "
+        "INITIAL_CHECKPOINT_PATH and INITIAL_CHECKPOINT_RESTORE = 'params'"
+    )
     trained, wanted = flat_params(stored["params"]), flat_params(target["params"])
     if other := sorted(trained.keys() ^ wanted.keys()):
         raise ShapeError(
@@ -185,6 +188,8 @@ def check_shapes(path: str, target: Mapping[str, Any]) -> None:
         )
     if _leaf_shapes(stored.get("opt_state")) != _leaf_shapes(target["opt_state"]):
         raise ShapeError(f"{path} was saved with another optimiser; {advice}")
+    if tuple(stored["key"].shape) != tuple(target["key"].shape):
+        raise ShapeError(f"{path} was saved with another USE_HARDWARE_RNG; {advice}")
 
 
 def _leaf_shapes(tree: Any) -> dict[tuple[str, ...], tuple[int, ...]]:
@@ -264,15 +269,14 @@ def load_state(path: str, abstract: TrainState, shardings: TrainState) -> TrainS
     """
     path = latest_checkpoint(path)
     target = with_shardings(abstract, shardings)._asdict()
-    check_shapes(path, target)
     try:
+        check_shapes(path, target)
         with ocp.StandardCheckpointer() as checkpointer:
             return TrainState(**checkpointer.restore(os.path.join(path, "state"), target))
+    except ShapeError:
+        raise
     except Exception as error:
-        raise ValueError(
-            f"{path} cannot be restored whole ({_reason(error)}); with another optimiser, take "
-            "only its parameters: INITIAL_CHECKPOINT_RESTORE = 'params'"
-        ) from error
+        raise ValueError(f"{path} cannot be read ({_reason(error)})") from error
 
 
 def write_card(

@@ -1,0 +1,417 @@
+"""A training run, top to bottom. `python -m medmt5.train --gin_file=...` or `medmt5 train`.
+
+What a step computes is in `step`, what a batch holds in `batches`; this file only puts them in
+order: evaluate, save, draw a batch, step. A restart resumes after the last save and sees the same
+batches, so it ends with the same parameters.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+import signal
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import optax
+from jax.sharding import Mesh
+
+from medmt5 import batches, checkpoints, evaluate, partitioning, reporting, step
+from medmt5.batches import DatasetConfig
+from medmt5.checkpoints import CheckpointConfig
+from medmt5.models.t5 import T5Config
+from medmt5.predictor import Predictor
+from medmt5.state import (
+    Architecture,
+    TrainState,
+    count_parameters,
+    init_state,
+    join_params,
+    split_trainable,
+    state_shardings,
+)
+from medmt5.step import LossConfig
+from medmt5.vocabulary import Vocabulary
+
+log = logging.getLogger(__name__)
+
+OPERATIVE_CONFIG = "config.gin"
+
+
+def train(
+    *,
+    model: T5Config,
+    optimizer: optax.GradientTransformation,
+    model_dir: str,
+    train_dataset_cfg: DatasetConfig,
+    total_steps: int,
+    train_eval_dataset_cfg: DatasetConfig | None = None,
+    infer_eval_dataset_cfg: DatasetConfig | None = None,
+    vocabulary: Vocabulary | None = None,
+    loss: LossConfig = LossConfig(),
+    checkpoint_cfg: CheckpointConfig = CheckpointConfig(),
+    initial_checkpoint_path: str | None = None,
+    initial_checkpoint_restore: str = "state",
+    mesh: Mesh | None = None,
+    eval_period: int = 1000,
+    eval_steps: int | None = None,
+    eval_examples: int | None = None,
+    stats_period: int = 100,
+    random_seed: int = 0,
+    use_hardware_rng: bool = False,
+    trainable: str = ".*",
+    num_microbatches: int = 1,
+    describe_config: Callable[[], str] | None = None,
+    dry_run: bool = False,
+) -> TrainState | None:
+    """Train to `total_steps`, resuming from `model_dir` if it holds a checkpoint.
+
+    Args:
+      model: sizes of the model.
+      optimizer: any optax transformation.
+      model_dir: gets checkpoints, scalars, the operative gin, predictions of the evaluations.
+      train_dataset_cfg: what to train on.
+      total_steps: absolute, as in T5X: steps of an initial checkpoint's state count.
+      train_eval_dataset_cfg: loss and accuracy are measured on it.
+      infer_eval_dataset_cfg: it is decoded and scored.
+      vocabulary: instead of the one that the task was registered with.
+      loss: normaliser, z-loss, label smoothing.
+      checkpoint_cfg: when to save, how many to keep.
+      initial_checkpoint_path: checkpoint or model directory to start from.
+      initial_checkpoint_restore: "state" takes parameters, optimiser state and step, as T5X does;
+        "params" takes the parameters and starts at step 0.
+      mesh: devices; all on the data axis by default.
+      eval_period: steps between evaluations; there is one at the end too.
+      eval_steps: batches of train_eval_dataset_cfg; None for all.
+      eval_examples: examples of infer_eval_dataset_cfg per task; None for all.
+      stats_period: steps between progress lines (the first steps have more).
+      random_seed: of parameters and dropout.
+      use_hardware_rng: draw dropout from XLA's own generator, which is faster; see `init_state`.
+      trainable: regular expression over full parameter names; the rest is frozen.
+      num_microbatches: parts of a batch whose gradients are added.
+      describe_config: gives the text to keep as `config.gin`.
+      dry_run: build everything, read the data, run no step, write nothing.
+
+    Returns:
+      The final state; None after a dry run.
+
+    Raises:
+      ValueError: anything that does not fit, before the first step.
+    """
+    mesh = mesh or partitioning.make_mesh()
+    for name, config in (("train", train_dataset_cfg), ("train_eval", train_eval_dataset_cfg)):
+        if config is not None:
+            partitioning.check_batch_size(
+                config.batch_size, mesh, name=f"{name} DatasetConfig.batch_size"
+            )
+    if train_dataset_cfg.batch_size % num_microbatches:
+        raise ValueError(
+            f"BATCH_SIZE {train_dataset_cfg.batch_size} does not divide into {num_microbatches} "
+            "microbatches"
+        )
+    if initial_checkpoint_restore not in ("state", "params"):
+        raise ValueError(
+            f"initial_checkpoint_restore is {initial_checkpoint_restore!r}; use 'state' or 'params'"
+        )
+
+    log.info("reading %s", train_dataset_cfg.mixture_or_task_name)
+    tables = batches.read_tables(train_dataset_cfg, vocabulary)
+    stream = batches.Stream(tables, train_dataset_cfg)
+    vocabulary = vocabulary or _vocabulary_of(tables, train_dataset_cfg)
+    if vocabulary.size > model.vocab_size:
+        raise ValueError(
+            f"the vocabulary {vocabulary.path} has {vocabulary.size} ids, the model only "
+            f"{model.vocab_size} rows; set T5Config.vocab_size to {vocabulary.rows} or more"
+        )
+    evaluations = _read_evaluations(train_eval_dataset_cfg, infer_eval_dataset_cfg, vocabulary)
+
+    architecture = Architecture.t5(model)
+    lengths = train_dataset_cfg.task_feature_lengths
+    log.info(
+        "%s parameters; %s; mesh %s; rows of %d/%d tokens, %d per batch",
+        f"{count_parameters(architecture.shapes):,}",
+        ", ".join(f"{table.name}: {len(table.raws):,} examples" for table in tables),
+        dict(mesh.shape),
+        lengths["inputs"],
+        lengths["targets"],
+        train_dataset_cfg.batch_size,
+    )
+    compiled = _compile_step(architecture, optimizer, loss, num_microbatches)
+    if dry_run:
+        next(stream)
+        log.info("dry run: configuration and data are sound; nothing was trained or written")
+        return None
+
+    with jax.set_mesh(mesh):
+        saver = checkpoints.Checkpoints(model_dir, checkpoint_cfg)
+        checkpoints.write_card(
+            model_dir,
+            model,
+            vocabulary,
+            {table.name: table.format.describe() | {"lengths": dict(lengths)} for table in tables},
+        )
+        if describe_config and reporting.is_chief():
+            with open(os.path.join(model_dir, OPERATIVE_CONFIG), "w", encoding="utf-8") as file:
+                file.write(describe_config())
+        state = _first_state(
+            saver,
+            stream,
+            architecture,
+            optimizer,
+            mesh,
+            random_seed,
+            use_hardware_rng,
+            trainable,
+            initial_checkpoint_path,
+            initial_checkpoint_restore,
+        )
+        run_evaluations = functools.partial(
+            _evaluate,
+            evaluations,
+            evaluate.compile_loss(architecture),
+            Predictor(architecture, None, eos_id=vocabulary.eos_id),
+            mesh,
+            eval_steps,
+            eval_examples,
+        )
+        flops = reporting.training_flops(
+            model,
+            rows=train_dataset_cfg.batch_size,
+            source=lengths["inputs"],
+            target=lengths["targets"],
+        )
+        try:
+            return _loop(
+                state,
+                stream,
+                compiled,
+                saver,
+                mesh,
+                run_evaluations,
+                total_steps,
+                eval_period,
+                stats_period,
+                checkpoint_cfg.period,
+                flops,
+            )
+        finally:
+            saver.close()
+
+
+def _loop(
+    state: TrainState,
+    stream: batches.Stream,
+    compiled: Callable[..., Any],
+    saver: checkpoints.Checkpoints,
+    mesh: Mesh,
+    run_evaluations: Callable[..., dict[str, float]],
+    total_steps: int,
+    eval_period: int,
+    stats_period: int,
+    save_period: int,
+    flops: float,
+) -> TrainState:
+    """Evaluate, save, draw, step; metrics are fetched one step late, so the host never waits."""
+    start = at = int(state.step)
+    scalars = reporting.Scalars(os.path.join(saver.model_dir, "train"))
+    eval_scalars = reporting.Scalars(os.path.join(saver.model_dir, "eval"))
+    progress = reporting.Progress(total_steps, start, flops)
+    stop = _StopSignal()
+    pending = None
+
+    def report() -> None:
+        nonlocal pending
+        if pending is None:
+            return
+        progress.add(jax.device_get(pending))
+        pending = None
+        n = progress.step
+        if n % stats_period == 0 or n == total_steps or n - start in (1, 2, 5, 10, 20, 50):
+            scalars.write(n, progress.report())
+
+    while True:
+        due = at > start and (at == total_steps or at % eval_period == 0)
+        if due or stop.asked or (at > start and at % save_period == 0) or at >= total_steps:
+            report()
+        if due:
+            eval_scalars.write(
+                at, run_evaluations(state, os.path.join(saver.model_dir, "eval"), at)
+            )
+            progress.restart_clock()
+        if at > start and (at % save_period == 0 or at == total_steps or stop.asked):
+            saver.save(at, state, stream.position())
+        if at >= total_steps or stop.asked:
+            break
+        batch = batches.to_devices(next(stream), mesh)
+        state, metrics = compiled(state, batch)
+        report()
+        pending = metrics
+        at += 1
+    if stop.asked and at < total_steps:
+        log.warning("asked to stop: saved step %d; run the same command to go on", at)
+    elif at == start:
+        log.info("nothing to do: %s is at step %d of %d", saver.model_dir, at, total_steps)
+    if stream.seen:
+        fill = 100 * stream.filled / max(at - start, 1)
+        log.info("real tokens: %.1f %% of inputs, %.1f %% of targets", *fill)
+    stop.restore()
+    scalars.close()
+    eval_scalars.close()
+    return state
+
+
+class _StopSignal:
+    """Remembers SIGTERM (preemption) and the first Ctrl-C, so that the loop can save and end."""
+
+    def __init__(self):
+        self.asked = False
+        self._before: dict[int, Any] = {}
+        for number in (signal.SIGTERM, signal.SIGINT):
+            try:
+                self._before[number] = signal.signal(number, self._ask)
+            except ValueError:  # not in the main thread
+                pass
+
+    def _ask(self, number, frame) -> None:
+        if self.asked and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.asked = True
+
+    def restore(self) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+
+def _compile_step(
+    architecture: Architecture,
+    optimizer: optax.GradientTransformation,
+    loss: LossConfig,
+    num_microbatches: int,
+) -> Callable[..., Any]:
+    return jax.jit(
+        functools.partial(
+            step.train_step,
+            merge=architecture.merge,
+            optimizer=optimizer,
+            loss=loss,
+            num_microbatches=num_microbatches,
+        ),
+        donate_argnums=0,
+    )
+
+
+def _first_state(
+    saver: checkpoints.Checkpoints,
+    stream: batches.Stream,
+    architecture: Architecture,
+    optimizer: optax.GradientTransformation,
+    mesh: Mesh,
+    seed: int,
+    hardware_rng: bool,
+    trainable: str,
+    initial_path: str | None,
+    initial_restore: str,
+) -> TrainState:
+    """The newest checkpoint's state, or the initial checkpoint's, or a fresh one."""
+
+    def fresh() -> tuple[TrainState, TrainState]:
+        return init_state(
+            architecture,
+            optimizer,
+            seed=seed,
+            mesh=mesh,
+            trainable=trainable,
+            hardware_rng=hardware_rng,
+        )
+
+    abstract = jax.eval_shape(lambda: fresh()[0])
+    shardings = state_shardings(architecture, abstract, optimizer, mesh)
+    restored = saver.restore_latest(abstract, shardings)
+    if restored is not None:
+        state, position = restored
+        stream.restore(position)
+        log.info("resuming %s at step %d", saver.model_dir, int(state.step))
+        return state
+    if initial_path is None:
+        return fresh()[0]
+    if initial_restore == "state":
+        state = checkpoints.load_state(initial_path, abstract, shardings)
+        log.info("starting from %s at step %d", initial_path, int(state.step))
+        return state
+    state, _ = fresh()
+    params = checkpoints.load_params(initial_path, architecture, architecture.shardings(mesh))
+    params, frozen = split_trainable(params, trainable)
+    log.info("starting from the parameters of %s", initial_path)
+    return state._replace(params=params, frozen=frozen)
+
+
+def _vocabulary_of(tables: list[batches.Table], config: DatasetConfig) -> Vocabulary:
+    for table in tables:
+        if hasattr(table.format, "vocabulary"):
+            return table.format.vocabulary
+    from medmt5.formats.task import get_task_or_mixture
+
+    provider = get_task_or_mixture(config.mixture_or_task_name)
+    return batches.task_vocabulary(provider)
+
+
+def _read_evaluations(
+    loss_config: DatasetConfig | None, score_config: DatasetConfig | None, vocabulary: Vocabulary
+) -> tuple[Any, Any]:
+    read = functools.partial(batches.read_tables, vocabulary=vocabulary)
+    return (
+        None if loss_config is None else (read(loss_config), loss_config),
+        None if score_config is None else read(score_config),
+    )
+
+
+def _evaluate(
+    evaluations: tuple[Any, Any],
+    evaluate_batch: Callable[..., dict[str, Any]],
+    predictor: Predictor,
+    mesh: Mesh,
+    eval_steps: int | None,
+    eval_examples: int | None,
+    state: TrainState,
+    output_dir: str,
+    at: int,
+) -> dict[str, float]:
+    """Both kinds of evaluation, as one flat mapping of scalars."""
+    losses, scored = evaluations
+    values: dict[str, float] = {}
+    if losses is not None:
+        tables, config = losses
+        values |= evaluate.mean_loss(evaluate_batch, state, tables, config, mesh, limit=eval_steps)
+        log.info(
+            "step %d  validation loss %.4f  accuracy %.3f", at, values["loss"], values["accuracy"]
+        )
+    if scored is not None:
+        predictor.params = join_params(state.params, state.frozen)
+        scores = evaluate.score_tables(
+            predictor,
+            scored,
+            output_dir=os.path.join(output_dir, f"step_{at}"),
+            modes=("constrained",),
+            limit=eval_examples,
+        )
+        values |= flatten_scores(scores)
+    return values
+
+
+def flatten_scores(scores: Mapping[str, Any]) -> dict[str, float]:
+    """`{task: {mode: {f1: ...}}}` -> `{"task/constrained/f1": ...}`; per-label scores stay out."""
+    return {
+        f"{task}/{mode}/{name}": float(value)
+        for task, modes in scores.items()
+        for mode, values in modes.items()
+        for name, value in values.items()
+        if isinstance(value, (int, float))
+    }
+
+
+if __name__ == "__main__":
+    from medmt5 import launch
+
+    launch.main("train")

@@ -51,6 +51,14 @@ def dropout(x: Array, rate: float, rngs: nnx.Rngs | None) -> Array:
     return jnp.where(keep, x / (1.0 - rate), 0).astype(x.dtype)
 
 
+def matmul(
+    x: Float[Array, "*batch embed"], kernel: Float[Array, "embed features"], **kwargs
+) -> Float[Array, "*batch features"]:
+    """`x @ kernel` with the leading axes joined, which XLA's CPU code multiplies much faster."""
+    product = jnp.dot(x.reshape(-1, x.shape[-1]), kernel, **kwargs)
+    return product.reshape(*x.shape[:-1], kernel.shape[-1])
+
+
 class Dense(nnx.Module):
     """A matrix without bias: the last axis of the input is contracted."""
 
@@ -67,7 +75,7 @@ class Dense(nnx.Module):
         self.dtype = dtype
 
     def __call__(self, x: Float[Array, "*batch embed"]) -> Float[Array, "*batch features"]:
-        return x.astype(self.dtype) @ self.kernel[...].astype(self.dtype)
+        return matmul(x.astype(self.dtype), self.kernel[...].astype(self.dtype))
 
 
 class RMSNorm(nnx.Module):

@@ -23,6 +23,7 @@ from medmt5.models.layers import (
     RelativePositionBias,
     RMSNorm,
     dropout,
+    matmul,
     parameter,
 )
 from medmt5.partitioning import shard_rows
@@ -368,7 +369,7 @@ class Transformer(nnx.Module):
         """Scores of all words of the vocabulary, accumulated and returned in float32."""
         if self.config.logits_via_embedding:
             hidden = hidden / math.sqrt(self.config.emb_dim)
-        return jnp.einsum("...e,ev->...v", hidden, self._head(), preferred_element_type=jnp.float32)
+        return matmul(hidden, self._head(), preferred_element_type=jnp.float32)
 
     def logits_of(
         self, hidden: Float[Array, "rows embed"], tokens: Int[Array, "rows choices"]
