@@ -34,6 +34,9 @@ def setup_logging() -> None:
         level=logging.WARNING, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", force=True
     )
     logging.getLogger("medmt5").setLevel(logging.INFO)
+    # gin reports each search path that does not hold a file as an error of the root logger.
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(lambda record: record.module != "resource_reader")
     import absl.logging
 
     absl.logging.set_verbosity(absl.logging.ERROR)  # Orbax and gin warn where nothing is wrong

@@ -106,7 +106,9 @@ class Predictor:
                 self._decode(self.params, jnp.asarray(source), constraint, max_length=limit)
             )
             for row, i in enumerate(chosen):
-                count = int((decoded.tokens[row] > 0).sum())
+                # Not the number of non-zeros: free decoding may put a 0 before the end.
+                written = np.flatnonzero(decoded.tokens[row])
+                count = int(written[-1]) + 1 if len(written) else 0
                 results[i] = Prediction(
                     decoded.tokens[row, :count],
                     decoded.log_probs[row, :count],

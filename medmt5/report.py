@@ -68,9 +68,10 @@ def _broken(path: str | os.PathLike[str], number: int, line: bytes) -> str:
     )
 
 
-# Okabe and Ito's colours, told apart with most kinds of colour blindness, less their yellow and
-# black. They are mid-tones, for white and for dark backgrounds; the dashes are for grey printers.
-_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+# Okabe and Ito's colours for most kinds of colour blindness; in place of those too light for
+# white paper, two of ColorBrewer's Dark2. All have contrast 3:1 on white and on the dark page.
+# The dashes are for grey printers.
+_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#a6761d", "#7570b3")
 _DASHES = ("none", "7 3", "2 3", "9 3 2 3", "12 4", "4 2")
 _WIDTH, _HEIGHT = 640, 320
 _LEFT, _RIGHT, _TOP, _BOTTOM = 76, 14, 12, 46
@@ -348,7 +349,7 @@ figure { margin: 0; max-width: 44rem; break-inside: avoid; }
 .chart text { fill: var(--soft); font-size: 13px; font-variant-numeric: tabular-nums; }
 .grid, .axis { fill: none; stroke: var(--rule); }
 .axis { stroke: var(--soft); }
-.line { fill: none; stroke-width: 2; stroke-linejoin: round; }
+.line { fill: none; stroke-width: 1.8; stroke-linejoin: round; }
 .dot { stroke-width: 6; stroke-linecap: round; stroke-dasharray: none; }
 .keys { display: flex; flex-wrap: wrap; gap: .2rem 1.2rem; margin: .3rem 0 0; padding: 0;
   list-style: none; font-size: .9rem; }

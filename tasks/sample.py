@@ -21,13 +21,18 @@ def sample_path(relative: str) -> str:
     return str(importlib.resources.files("medmt5") / "sample_data" / relative)
 
 
+def read_corpus(lang: str, split: str):
+    del split
+    return task.read_jsonl(sample_path(f"corpus/{lang}.jsonl"))
+
+
 VOCABULARY = sample_path("vocabulary/sentencepiece.model")
 
 for lang in LANGUAGES:
     task.register_text(
         f"sample_text_{lang}",
-        {"train": functools.partial(sample_path, f"corpus/{lang}.jsonl")},
-        make_format=functools.partial(SpanCorruption, copy_rate=0.5),
+        read=functools.partial(read_corpus, lang),
+        make_format=functools.partial(SpanCorruption, copy_rate=0.85, split_words=True),
         vocabulary_path=VOCABULARY,
     )
     task.register_conll(

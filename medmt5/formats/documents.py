@@ -5,6 +5,7 @@ to the labeller, how annotated corpora are read to the other modules of this fol
 """
 
 import html
+import io
 import json
 import math
 import os
@@ -273,9 +274,6 @@ def _decode(code: str) -> str | None:
     return chr(int(code[1:])) if int(code[1:]) <= 0x10FFFF else None
 
 
-# Far apart for the first labels; then steps of the golden angle, which never meet.
-_HUES = (212, 28, 145, 335, 268, 52, 182, 4, 95, 305)
-
 # Lightness keeps text on any hue above 7:1 (WCAG AAA). The label is drawn by CSS, so copying a
 # sentence copies the original text; touch screens and paper, which cannot hover, show the score.
 SPAN_CSS = """
@@ -304,10 +302,12 @@ body { max-width: 50rem; margin: 0 auto; padding: 1rem; font: 1.05rem/1.6 system
 
 
 def label_hues(documents: Iterable[Document]) -> dict[str, int]:
-    """A hue in degrees for each label, in alphabetical order of labels."""
+    """A hue in degrees for each label, by alphabetical order of the labels.
+
+    Steps of the golden angle keep neighbours far apart, however many labels there are.
+    """
     labels = sorted({entity.label for document in documents for entity in document.entities})
-    golden = (round(index * 137.508) % 360 for index in range(len(_HUES), len(labels)))
-    return dict(zip(labels, (*_HUES, *golden), strict=False))
+    return {label: round(212 + index * 137.508) % 360 for index, label in enumerate(labels)}
 
 
 def render_spans(document: Document, hues: Mapping[str, int]) -> str:
@@ -353,6 +353,10 @@ def to_html(documents: Iterable[Document], *, title: str = "medmt5") -> str:
         f"<title>{html.escape(title)}</title>\n<style>{SPAN_CSS}{_PAGE_CSS}</style>\n</head>\n<body>\n"
         f"{render_legend(documents, hues)}<main>\n{body}</main>\n</body>\n</html>\n"
     )
+
+
+# sys.stdout is declared as TextIO and is, like io.StringIO, a TextIOBase: checkers ask for either.
+Destination = TextIO | io.TextIOBase | str | os.PathLike[str]
 
 
 class Writer:
@@ -416,7 +420,7 @@ class _FolderWriter(Writer):
                 stream.write(content)
 
 
-def writer(format: str, destination: TextIO | str | os.PathLike[str]) -> Writer:
+def writer(format: str, destination: Destination) -> Writer:
     """Open a writer of labelled documents.
 
     Args:
@@ -444,9 +448,7 @@ def writer(format: str, destination: TextIO | str | os.PathLike[str]) -> Writer:
     return _StreamWriter(destination, line=lines[format])
 
 
-def write_documents(
-    documents: Iterable[Document], format: str, destination: TextIO | str | os.PathLike[str]
-) -> int:
+def write_documents(documents: Iterable[Document], format: str, destination: Destination) -> int:
     """Write all documents with a `writer` of that format and return how many there were."""
     count = 0
     with writer(format, destination) as out:

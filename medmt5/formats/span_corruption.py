@@ -12,7 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from medmt5.formats.text import split_words
 from medmt5.vocabulary import NUM_SENTINELS, Vocabulary
+
+COPY_LENGTHS = (6, 48)  # tokens, log-uniform: short ones are learnt first, long ones must follow
 
 
 def span_counts(length: int, *, density: float, mean_span: float) -> tuple[int, int]:
@@ -103,8 +106,10 @@ class SpanCorruption:
       vocabulary: encodes documents.
       density: share of tokens dropped.
       mean_span: mean length of a dropped run, in tokens.
-      copy_rate: share of chunks that are not corrupted but copied whole. 0 is T5; small models
-        that are to label text learn to copy from it.
+      copy_rate: share of examples that are copied instead: windows of a chunk, of COPY_LENGTHS
+        tokens. 0 is T5. Labelling is mostly copying; a small model learns it from short texts.
+      split_words: encode word by word, as labelling does, so that a small model sees the same
+        tokens later. False, as in T5, encodes the text as it is.
     """
 
     kind = "span_corruption"
@@ -116,8 +121,10 @@ class SpanCorruption:
         density: float = 0.15,
         mean_span: float = 3.0,
         copy_rate: float = 0.0,
+        split_words: bool = False,
     ):
         self.vocabulary = vocabulary
+        self.split_words = split_words
         self.density, self.mean_span, self.copy_rate = density, mean_span, copy_rate
 
     def describe(self) -> dict[str, Any]:
@@ -147,17 +154,25 @@ class SpanCorruption:
                 f"chunks of {size} tokens have {spans} spans, but there are {NUM_SENTINELS} "
                 "sentinels; shorten inputs"
             )
-        parts = [np.asarray(self.vocabulary.encode(raw["text"]), np.int32) for raw in raws]
+        parts = [np.asarray(self.encode(raw["text"]), np.int32) for raw in raws]
         tokens = np.concatenate(parts) if parts else np.zeros(0, np.int32)
         chunks = [tokens[i : i + size] for i in range(0, len(tokens), size)]
         return [{"tokens": chunk} for chunk in chunks if len(chunk) >= 2]
+
+    def encode(self, text: str) -> list[int]:
+        if not self.split_words:
+            return self.vocabulary.encode(text)
+        return [i for a, b in split_words(text) for i in self.vocabulary.encode_word(text[a:b])]
 
     def example(self, raw: Mapping[str, Any], rng: np.random.Generator | None) -> dict[str, Any]:
         rng = np.random.default_rng(0) if rng is None else rng
         tokens = raw["tokens"]
         if self.copy_rate and rng.random() < self.copy_rate:
-            whole = np.append(tokens, self.vocabulary.eos_id).astype(np.int32)
-            return {"inputs": whole, "targets": whole}
+            low, high = (np.log(min(n, len(tokens))) for n in COPY_LENGTHS)
+            size = round(np.exp(rng.uniform(low, high)))
+            start = rng.integers(len(tokens) - size + 1)
+            window = np.append(tokens[start : start + size], self.vocabulary.eos_id)
+            return {"inputs": window.astype(np.int32), "targets": window.astype(np.int32)}
         mask = noise_mask(len(tokens), rng, density=self.density, mean_span=self.mean_span)
         inputs, targets = corrupt(
             tokens,

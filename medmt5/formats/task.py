@@ -121,15 +121,12 @@ def register(
     )
 
 
-def register_text(name: str, paths: Mapping[str, Callable[[], str]], **kwargs) -> Task:
-    """A task over JSONL files with a `text` field; `paths` gives each split's file."""
-    return register(
-        name,
-        read=lambda split: read_jsonl(paths[split]()),
-        splits=list(paths),
-        signature={"text": tf.TensorSpec([], tf.string)},
-        **kwargs,
-    )
+def register_text(
+    name: str, *, read: Callable[[str], Iterable[Mapping[str, Any]]], **kwargs
+) -> Task:
+    """A task with a `train` split over examples with a `text` field."""
+    signature = {"text": tf.TensorSpec([], tf.string)}
+    return register(name, read=read, splits=["train"], signature=signature, **kwargs)
 
 
 def register_conll(

@@ -138,15 +138,23 @@ class RelativePositionBias(nnx.Module):
     NUM_BUCKETS = 32
     MAX_DISTANCE = 128
 
-    def __init__(self, num_heads: int, *, bidirectional: bool, dtype: jnp.dtype, rngs: nnx.Rngs):
+    def __init__(self, config, *, bidirectional: bool, rngs: nnx.Rngs):
+        uniform = nnx.initializers.variance_scaling(1.0, "fan_avg", "uniform")
+        # Head 0 prefers the previous token, head 1 the next, head 2 the last but one, and so on;
+        # in the decoder there is only a past. The first buckets are one token each.
+        head = jnp.arange(config.num_heads)
+        distance = jnp.where(head % 2, 1, -1) * (head // 2 + 1) if bidirectional else -head
+        favoured = self._bucket(jnp.clip(distance, -4, 4), bidirectional)
+
+        def init(key, shape, dtype):
+            bump = jax.nn.one_hot(favoured, self.NUM_BUCKETS, dtype=dtype)
+            return uniform(key, shape, dtype) + config.neighbour_bias_init * bump
+
         self.rel_embedding = parameter(
-            rngs,
-            (num_heads, self.NUM_BUCKETS),
-            ("heads", "relpos_buckets"),
-            nnx.initializers.variance_scaling(1.0, "fan_avg", "uniform"),
+            rngs, (config.num_heads, self.NUM_BUCKETS), ("heads", "relpos_buckets"), init
         )
         self.bidirectional = bidirectional
-        self.dtype = dtype
+        self.dtype = config.dtype
 
     def __call__(
         self,
@@ -154,14 +162,16 @@ class RelativePositionBias(nnx.Module):
         key_positions: Int[Array, "*rows key"],
     ) -> Float[Array, "*rows heads query key"]:
         distance = key_positions[..., None, :] - query_positions[..., :, None]
-        bucket = relative_position_bucket(
+        table = self.rel_embedding[...].astype(self.dtype)
+        return jnp.moveaxis(table[:, self._bucket(distance, self.bidirectional)], 0, -3)
+
+    def _bucket(self, distance: Int[Array, "*shape"], bidirectional: bool) -> Array:
+        return relative_position_bucket(
             distance,
-            bidirectional=self.bidirectional,
+            bidirectional=bidirectional,
             num_buckets=self.NUM_BUCKETS,
             max_distance=self.MAX_DISTANCE,
         )
-        table = self.rel_embedding[...].astype(self.dtype)
-        return jnp.moveaxis(table[:, bucket], 0, -3)
 
 
 def attend(

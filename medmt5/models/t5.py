@@ -48,6 +48,9 @@ class T5Config:
       float32_attention_logits: compute attention logits in float32 even when dtype is bfloat16.
       embedding_init_scale: standard deviation of the embedding at initialisation. T5X: 1.0. Small
         models trained from scratch learn faster from less.
+      neighbour_bias_init: added, at initialisation, to each head's relative bias at one near
+        position (previous token, next token, ...). T5X: 0. Copying needs heads that look at the
+        neighbours; a small model trained from scratch finds them sooner with 6 or so.
     """
 
     vocab_size: int
@@ -63,6 +66,7 @@ class T5Config:
     logits_via_embedding: bool = False
     float32_attention_logits: bool = False
     embedding_init_scale: float = 1.0
+    neighbour_bias_init: float = 0.0
 
     def __post_init__(self):
         dtype = jnp.dtype(self.dtype)
@@ -160,9 +164,7 @@ class DecoderLayer(nnx.Module):
 
 class Encoder(nnx.Module):
     def __init__(self, config: T5Config, *, rngs: nnx.Rngs):
-        self.relpos_bias = RelativePositionBias(
-            config.num_heads, bidirectional=True, dtype=config.dtype, rngs=rngs
-        )
+        self.relpos_bias = RelativePositionBias(config, bidirectional=True, rngs=rngs)
         for i in range(config.num_encoder_layers):
             setattr(self, f"layers_{i}", EncoderLayer(config, rngs=rngs))
         self.encoder_norm = RMSNorm(config.emb_dim, dtype=config.dtype, rngs=rngs)
@@ -179,9 +181,7 @@ class Encoder(nnx.Module):
 
 class Decoder(nnx.Module):
     def __init__(self, config: T5Config, *, rngs: nnx.Rngs):
-        self.relpos_bias = RelativePositionBias(
-            config.num_heads, bidirectional=False, dtype=config.dtype, rngs=rngs
-        )
+        self.relpos_bias = RelativePositionBias(config, bidirectional=False, rngs=rngs)
         for i in range(config.num_decoder_layers):
             setattr(self, f"layers_{i}", DecoderLayer(config, rngs=rngs))
         self.decoder_norm = RMSNorm(config.emb_dim, dtype=config.dtype, rngs=rngs)
