@@ -252,7 +252,7 @@ def _chart(curve: Curve, series: Mapping, styles: Mapping, flat: Sequence) -> st
     parts.append(
         f'<text x="{(_LEFT + _WIDTH - _RIGHT) / 2}" y="{_HEIGHT - 6}" text-anchor="middle">'
         f'{x_label}</text>\n<text transform="translate(14 {middle}) rotate(-90)" '
-        f'text-anchor="middle">{y_label}{" (log scale)" if curve.log_y else ""}</text>'
+        f'text-anchor="middle">{y_label}{" (log)" if curve.log_y else ""}</text>'
     )
     lines = "\n".join(parts)
     return (

@@ -11,6 +11,8 @@ import functools
 import os
 from collections.abc import Sequence
 
+import numpy as np
+
 PAD_ID = 0
 NUM_SENTINELS = 100
 ROW_MULTIPLE = 128  # T5 rounds its vocabulary up to this: 250,100 pieces have 250,112 rows.
@@ -50,6 +52,7 @@ class Vocabulary:
         self.eos_id = self.processor.eos_id()
         self.unk_id = self.processor.unk_id()
         self._words = functools.lru_cache(maxsize=2**18)(self._encode_word)
+        self._segmentations = functools.lru_cache(maxsize=2**18)(self._n_best)
 
     def _piece_id(self, piece: str) -> int | None:
         i = self.processor.piece_to_id(piece)
@@ -83,6 +86,22 @@ class Vocabulary:
         text = word.encode("utf-8", "replace").decode("utf-8")
         ids = self.processor.encode(text)
         return tuple(self.unk_id if self.is_reserved(i) else i for i in ids) or (self.unk_id,)
+
+    def sample_word(self, word: str, rng: np.random.Generator) -> tuple[int, ...]:
+        """One of the word's eight best segmentations, all equally likely.
+
+        Drawn with numpy, not with SentencePiece's own sampler, whose seed belongs to the thread:
+        so the same example is made again after a restart.
+
+        Source: subword regularisation, Kudo 2018.
+        """
+        choices = self._segmentations(word)
+        return choices[rng.integers(len(choices))]
+
+    def _n_best(self, word: str) -> tuple[tuple[int, ...], ...]:
+        best = self.processor.nbest_encode(word, nbest_size=8) or [self.encode_word(word)]
+        safe = [tuple(ids) for ids in best if ids and not any(map(self.is_reserved, ids))]
+        return tuple(safe) or (self.encode_word(word),)
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of ids, with sentinels and added rows spelt out; for people to read."""

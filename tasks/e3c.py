@@ -14,17 +14,30 @@ from medmt5.formats.labelling import Labelling
 
 ORIGIN = "github.com/hltfbk/E3C-Corpus, preprocessed_data/clinical_entities/layer1"
 
-for lang in ("en", "es", "fr", "it", "eu"):
-    task.register_conll(
-        f"e3c_{lang}",
-        {
-            split: functools.partial(
-                task.data_path, f"seqlab/{lang}/{lang}-e3c-{file}.tsv", origin=ORIGIN
-            )
-            for split, file in (("train", "train"), ("validation", "dev"), ("test", "test"))
-        },
-        rename={"ety": "ClinicalEntity"},
-        make_format=functools.partial(Labelling, labels=("ClinicalEntity",)),
-    )
+VARIANTS = {
+    "e3c": functools.partial(Labelling, labels=("ClinicalEntity",)),
+    # For small models from scratch: heavier tags, random segmentations in training.
+    "e3c_small": functools.partial(
+        Labelling, labels=("ClinicalEntity",), tag_weight=3.0, subword_rate=0.3
+    ),
+}
 
-seqio.MixtureRegistry.add("e3c", [f"e3c_{lang}" for lang in ("en", "es", "fr", "it")], 1.0)
+
+def paths(lang):
+    return {
+        split: functools.partial(
+            task.data_path, f"seqlab/{lang}/{lang}-e3c-{file}.tsv", origin=ORIGIN
+        )
+        for split, file in (("train", "train"), ("validation", "dev"), ("test", "test"))
+    }
+
+
+for name, make_format in VARIANTS.items():
+    for lang in ("en", "es", "fr", "it", "eu"):
+        task.register_conll(
+            f"{name}_{lang}",
+            paths(lang),
+            rename={"ety": "ClinicalEntity"},
+            make_format=make_format,
+        )
+    seqio.MixtureRegistry.add(name, [f"{name}_{lang}" for lang in ("en", "es", "fr", "it")], 1.0)

@@ -303,11 +303,12 @@ class Labelling:
         labels: Sequence[str],
         *,
         tag_weight: float = 1.0,
+        subword_rate: float = 0.0,
         max_word_tokens: int | None = None,
     ):
         self.vocabulary = vocabulary
         self.tags = TagSet.for_vocabulary(labels, vocabulary)
-        self.tag_weight = tag_weight
+        self.tag_weight, self.subword_rate = tag_weight, subword_rate
         self.max_word_tokens = max_word_tokens
 
     def describe(self) -> dict[str, Any]:
@@ -319,22 +320,29 @@ class Labelling:
         del lengths
         return list(raws)
 
-    def word_ids(self, words: Sequence[str]) -> list[tuple[int, ...]]:
-        return [self.vocabulary.encode_word(word)[: self.max_word_tokens] for word in words]
+    def word_ids(
+        self, words: Sequence[str], rng: np.random.Generator | None = None
+    ) -> list[tuple[int, ...]]:
+        """Ids of each word; with a generator, `subword_rate` of them segmented at random."""
+        if rng is None or not self.subword_rate:
+            return [self.vocabulary.encode_word(word)[: self.max_word_tokens] for word in words]
+        return [
+            self.vocabulary.sample_word(word, rng) if sampled else self.vocabulary.encode_word(word)
+            for word, sampled in zip(words, rng.random(len(words)) < self.subword_rate, strict=True)
+        ]
 
     def example(self, raw: Mapping[str, Any], rng: np.random.Generator | None) -> dict[str, Any]:
         """Ids of a sentence.
 
         Args:
           raw: `words`, and `tags` (IOB2) unless the sentence is to be labelled.
-          rng: not used here; formats that augment draw from it.
+          rng: for subword sampling; None in evaluation.
 
         Returns:
           `inputs` (ending in end of sequence), `word_start` (True where a word begins, and at
           the end); with tags also `targets`, `target_weights` and `spans`.
         """
-        del rng
-        words = self.word_ids(raw["words"])
+        words = self.word_ids(raw["words"], rng)
         eos = self.vocabulary.eos_id
         inputs = np.array([i for word in words for i in word] + [eos], np.int32)
         word_start = np.zeros(len(inputs), bool)
