@@ -13,7 +13,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from medmt5.formats.documents import SPAN_CSS, Document, label_hues, render_legend, render_spans
+from medmt5.formats.documents import Document
+from medmt5.formats.page import SPAN_CSS, label_hues, render_legend, render_spans
 
 
 class Curve(NamedTuple):
