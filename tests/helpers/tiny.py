@@ -1,0 +1,95 @@
+"""The smallest model and runs that exercise everything; shared by several test files."""
+
+import atexit
+import hashlib
+import os
+import shutil
+import tempfile
+
+import jax
+import medmt5.tasks.sample  # noqa: F401 - registers sample_text_* and sample_clinical_*
+import numpy as np
+import optax
+
+from medmt5 import checkpoints, partitioning
+from medmt5.batches import DatasetConfig
+from medmt5.formats.labelling import Labelling
+from medmt5.models.t5 import T5Config
+from medmt5.state import Architecture, init_state
+from medmt5.vocabulary import Vocabulary
+
+LABELS = ("Disease", "Chemical")
+LENGTHS = {"inputs": 32, "targets": 48}
+VOCABULARY = medmt5.tasks.sample.VOCABULARY
+ROWS = 2048
+
+# The suite compiles the same small programs in several tests and subprocesses: once is enough.
+_CACHE = tempfile.mkdtemp(prefix="medmt5-compiled-")
+atexit.register(shutil.rmtree, _CACHE, ignore_errors=True)
+COMPILATION_CACHE = {
+    "JAX_COMPILATION_CACHE_DIR": _CACHE,
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+}
+jax.config.update("jax_compilation_cache_dir", _CACHE)
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+
+
+def config(**changes) -> T5Config:
+    sizes = dict(
+        vocab_size=ROWS,
+        dtype="float32",
+        emb_dim=16,
+        num_heads=2,
+        num_encoder_layers=1,
+        num_decoder_layers=1,
+        head_dim=8,
+        mlp_dim=32,
+        dropout_rate=0.1,
+    )
+    return T5Config(**(sizes | changes))
+
+
+def one_device():
+    return partitioning.make_mesh(devices=jax.devices()[:1])
+
+
+def dataset(name="sample_clinical_en", **changes) -> DatasetConfig:
+    choices = dict(mixture_or_task_name=name, task_feature_lengths=LENGTHS, batch_size=8, pack=True)
+    return DatasetConfig(**(choices | changes))
+
+
+def optimizer() -> optax.GradientTransformation:
+    return optax.adam(1e-2)
+
+
+def subprocess_env(**changes) -> dict[str, str]:
+    """The environment of a child process: one CPU device, the same compilation cache."""
+    env = os.environ | COMPILATION_CACHE | {"XLA_FLAGS": "", "JAX_PLATFORMS": "cpu"}
+    return env | changes
+
+
+def digest(tree) -> str:
+    """sha256 over names, shapes, types and bytes of all arrays of a tree."""
+    total = hashlib.sha256()
+    for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]:
+        array = np.asarray(leaf)
+        total.update(f"{jax.tree_util.keystr(path)} {array.shape} {array.dtype}".encode())
+        total.update(array.tobytes())
+    return total.hexdigest()
+
+
+def labelling_model(folder: str, *, labels=LABELS, length: int = LENGTHS["inputs"]) -> str:
+    """Write a model directory with random parameters; its tags are as random, so there are many."""
+    model = config()
+    vocabulary = Vocabulary(VOCABULARY)
+    format_ = Labelling(vocabulary, labels)
+    lengths = {"inputs": length, "targets": 2 * length}
+    checkpoints.write_card(
+        folder, model, vocabulary, {"random": format_.describe() | {"lengths": lengths}}
+    )
+    mesh = one_device()
+    state, _ = init_state(Architecture.t5(model), optimizer(), seed=0, mesh=mesh)
+    saver = checkpoints.Checkpoints(folder, checkpoints.CheckpointConfig())
+    saver.save(1, state, {})
+    saver.close()
+    return folder

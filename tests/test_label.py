@@ -1,0 +1,280 @@
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+import tiny
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from medmt5 import checkpoints, label
+from medmt5.formats.documents import Document, check, from_inline
+from medmt5.label import Labeller
+
+SENTENCE = "The patient was given aspirin for gout."
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return tiny.labelling_model(str(tmp_path_factory.mktemp("model")))
+
+
+@pytest.fixture(scope="module")
+def labeller(model):
+    return Labeller.load(model, batch_size=8)
+
+
+def assert_sound(document: Document, text: str):
+    """The text is unchanged, every offset exact, every entity flat and made of whole words."""
+    assert document.text == text
+    check(document)  # order, overlap, quoted text, finite scores
+    starts, ends = {a for a, _ in document.words}, {b for _, b in document.words}
+    for entity in document.entities:
+        assert text[entity.start : entity.end] == entity.text
+        assert entity.start in starts and entity.end in ends
+        assert entity.label in tiny.LABELS and 0.0 < entity.score <= 1.0
+        assert not any(entity.start < cut < entity.end for cut in document.splits)
+
+
+ODD = {
+    "empty": "",
+    "spaces": "   ",
+    "line ends": "\r\n \n",
+    "markup": "<extra_id_0> </s> <unk> <Disease> <pad> </Disease> &amp;",
+    "ligatures": "ﬁbromyalgia and ﬂu at ½ ㎎ ＡＢＣ ™",
+    "repeated spaces": "fever   and \t cough\u00a0\u00a0now",
+    "CRLF": "fever\r\ncough\r\n",
+    "decomposed accents": "fie\u0300vre e\u0301leve\u0301e n\u0303",
+    "emoji": "pain 😷🤒 👩🏽‍⚕️ 🇪🇸",
+    "zero width": "\u200b\u200dfe\u200bver\ufeff \u2060",
+    "no space": "a" * 20_000,
+    "Chinese": "患者有发热和咳嗽。给予阿司匹林！",
+    "a lone surrogate": "fever \ud83d cough \ude00",
+    "controls": "a\x00b\x1f\x85\u2028c\u202e",
+    "Arabic and Thai": "المريض يعاني من الحمى. ผู้ป่วยมีไข้",
+    "symbols": "▁▁ ▁a ± ≥ µg/mL 10⁻³",
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_odd_text_comes_back_as_it_was(labeller, name):
+    (document,) = labeller.label([ODD[name]])
+    assert_sound(document, ODD[name])
+
+
+def test_odd_texts_together_are_labelled_as_alone(labeller):
+    texts = list(ODD.values())
+    for text, document in zip(texts, labeller.label(texts), strict=True):
+        assert_sound(document, text)
+        (alone,) = labeller.label([text])
+        assert [e[:4] for e in document.entities] == [e[:4] for e in alone.entities]
+
+
+# Characters on which normalisers, tokenizers and word splitting differ from each other.
+HARD = st.sampled_from("\u200b\u0301ﬁ½☤<>_/&|▁\u00ad\ufeff\u00a0\u3000。患😷\u200d\r\n\t \x00'-.")
+
+
+@given(st.text(st.one_of(HARD, st.characters()), max_size=24))
+@settings(max_examples=60, deadline=None)
+def test_any_text_comes_back_as_it_was(labeller, text):
+    (document,) = labeller.label([text])
+    assert_sound(document, text)
+
+
+def test_a_random_model_finds_entities_so_these_tests_see_some(labeller):
+    documents = labeller.label([SENTENCE] * 2 + list(ODD.values()))
+    assert sum(len(document.entities) for document in documents) > 5
+    assert documents[0] == documents[1]
+
+
+def test_no_text_gives_no_documents(labeller):
+    assert labeller.label([]) == []
+
+
+def test_a_single_string_is_refused(labeller):
+    with pytest.raises(TypeError, match=r'write label\(\["..."\]\)'):
+        labeller.label("fever")
+
+
+# Length
+
+
+def test_a_long_text_of_short_sentences_is_cut_nowhere(labeller):
+    text = " ".join(f"Patient {n} had gout." for n in range(60))
+    (document,) = labeller.label([text])
+    assert_sound(document, text)
+    assert document.splits == ()
+
+
+def test_a_sentence_beyond_the_window_says_where_it_was_cut(labeller):
+    text = "fever " * 100
+    (document,) = labeller.label([text])
+    assert_sound(document, text)
+    # 31 ids fit beside the end of sequence; "fever" takes as many as the vocabulary says.
+    per_window = 31 // len(labeller.format.vocabulary.encode_word("fever"))
+    assert document.splits == tuple(range(6 * per_window, 600, 6 * per_window))
+    assert document.splits
+
+
+def test_a_sentence_is_labelled_alike_alone_and_within_a_text(labeller):
+    text = f"{SENTENCE} No fever."
+    (alone,), (within,) = labeller.label([SENTENCE]), labeller.label([text])
+    count = len(alone.entities)
+    assert [e[:4] for e in within.entities[:count]] == [e[:4] for e in alone.entities]
+    assert all(e.start >= len(SENTENCE) for e in within.entities[count:])
+
+
+def test_words_that_are_already_split_give_spans_of_word_indices(labeller):
+    sentences = [["gout", "and", "<Disease>"], []]
+    for words, spans in zip(sentences, labeller.label_words(sentences), strict=True):
+        for span in spans:
+            assert 0 <= span.start < span.end <= len(words)
+
+
+# What a model directory must hold
+
+
+def test_the_labels_are_those_of_the_model(labeller):
+    assert labeller.labels == tiny.LABELS
+
+
+def test_a_model_that_was_only_pre_trained_is_refused(tmp_path, sample_vocabulary):
+    formats = {"text": {"kind": "span_corruption"}}
+    checkpoints.write_card(str(tmp_path), tiny.config(), sample_vocabulary, formats)
+    with pytest.raises(ValueError, match="trained for span_corruption, not for labelling"):
+        Labeller.load(str(tmp_path))
+
+
+def test_tasks_of_different_labels_are_refused(tmp_path, sample_vocabulary):
+    formats = {
+        name: {"kind": "labelling", "labels": [name], "lengths": tiny.LENGTHS} for name in "ab"
+    }
+    checkpoints.write_card(str(tmp_path), tiny.config(), sample_vocabulary, formats)
+    with pytest.raises(ValueError, match="have different labels"):
+        Labeller.load(str(tmp_path))
+
+
+# read_texts
+
+
+def test_lines_are_read_without_their_ends_and_nothing_else_is_lost(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_bytes("é\r\n\n  b \u2028c\n\x0bd\re".encode())
+    assert list(label.read_texts([str(path)], skip_bad=False)) == [
+        *("é", "", "  b \u2028c", "\x0bd\re")
+    ]
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(ValueError, match=r"none\.txt: cannot be read"):
+        list(label.read_texts([str(tmp_path / "none.txt")], skip_bad=False))
+
+
+# The command
+
+LINES = ["The patient has acute gout.", "", "Se suspendió la simvastatina < 10 mg."]
+
+
+def run(*arguments, given="".join(line + "\n" for line in LINES).encode()):
+    command = [sys.executable, "-m", "medmt5.cli", "label", *map(str, arguments)]
+    return subprocess.run(command, input=given, capture_output=True, env=tiny.subprocess_env())
+
+
+def expected(labeller):
+    return [[e[:4] for e in document.entities] for document in labeller.label(LINES)]
+
+
+def test_the_command_writes_json_lines(model, labeller):
+    done = run("-m", model, "--batch-size", 8)
+    assert done.returncode == 0, done.stderr.decode()
+    records = [json.loads(line) for line in done.stdout.decode().splitlines()]
+    assert [record["text"] for record in records] == LINES
+    found = [
+        [(e["start"], e["end"], e["label"], e["text"]) for e in record["entities"]]
+        for record in records
+    ]
+    assert found == expected(labeller) and any(found)
+    assert b"3 documents labelled" in done.stderr
+
+
+def test_the_command_writes_conll_to_a_file(model, labeller, tmp_path):
+    source, target = tmp_path / "notes.txt", tmp_path / "out.tsv"
+    source.write_text("\n".join(LINES), encoding="utf-8")
+    done = run("-m", model, "--batch-size", 8, "--format", "conll", "-o", target, source)
+    assert done.returncode == 0, done.stderr.decode()
+    assert done.stdout == b""
+    rows = [line.split("\t") for line in target.read_text(encoding="utf-8").splitlines() if line]
+    assert [word for word, _ in rows][:6] == ["The", "patient", "has", "acute", "gout", "."]
+    begun = sum(tag.startswith("B-") for _, tag in rows)
+    assert begun == sum(map(len, expected(labeller)))
+
+
+def test_the_command_writes_inline_tags_that_read_back(model, labeller):
+    done = run("-m", model, "--batch-size", 8, "--format", "inline")
+    assert done.returncode == 0, done.stderr.decode()
+    documents = [from_inline(line) for line in done.stdout.decode().splitlines()]
+    assert [document.text for document in documents] == LINES
+    found = [[e[:4] for e in document.entities] for document in documents]
+    assert found == expected(labeller)
+
+
+def test_the_command_writes_a_page_of_html(model, labeller):
+    done = run("-m", model, "--batch-size", 8, "--format", "html")
+    assert done.returncode == 0, done.stderr.decode()
+    page = done.stdout.decode()
+    assert page.lower().startswith("<!doctype html") and page.rstrip().endswith("</html>")
+    assert page.count(' data-score="') == sum(map(len, expected(labeller)))
+    assert "simvastatina" in page and "&lt;" in page
+
+
+def test_the_command_writes_a_folder_for_brat(model, labeller, tmp_path):
+    done = run("-m", model, "--batch-size", 8, "--format", "brat", "-o", tmp_path / "brat")
+    assert done.returncode == 0, done.stderr.decode()
+    texts = sorted((tmp_path / "brat").glob("*.txt"))
+    assert [path.read_text(encoding="utf-8").rstrip("\n") for path in texts] == LINES
+    counts = [len(path.with_suffix(".ann").read_text().splitlines()) for path in texts]
+    assert counts == [len(entities) for entities in expected(labeller)]
+
+
+def test_a_line_of_invalid_utf8_ends_the_command_with_its_number(model):
+    done = run("-m", model, "--batch-size", 8, given=b"fine\ncaf\xe9\nfine\n")
+    assert done.returncode == 2
+    message = done.stderr.decode()
+    assert "standard input:2: invalid UTF-8 at byte 4 of the line" in message
+    assert "--skip-bad-lines" in message and "Traceback" not in message
+
+
+def test_bad_lines_can_be_skipped_and_are_reported(model):
+    given = b"one\ncaf\xe9\nthree\n"
+    done = run("-m", model, "--batch-size", 8, "--skip-bad-lines", given=given)
+    assert done.returncode == 0, done.stderr.decode()
+    texts = [json.loads(line)["text"] for line in done.stdout.decode().splitlines()]
+    assert texts == ["one", "three"]
+    assert "standard input:2: invalid UTF-8" in done.stderr.decode()
+
+
+def test_a_high_threshold_leaves_the_texts_without_entities(model):
+    done = run("-m", model, "--batch-size", 8, "--min-score", 1.1)
+    records = [json.loads(line) for line in done.stdout.decode().splitlines()]
+    assert [record["entities"] for record in records] == [[], [], []]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("-m", "/nowhere"), "/nowhere is no model directory"),
+        (("-m", "/nowhere", "--format", "brat"), "give --output FOLDER"),
+    ],
+)
+def test_wrong_arguments_end_the_command_with_a_message(arguments, message):
+    done = run(*arguments)
+    assert done.returncode == 2 and done.stdout == b""
+    assert message in done.stderr.decode() and "Traceback" not in done.stderr.decode()
+
+
+def test_the_model_directory_alone_is_enough(model, tmp_path):
+    moved = os.path.join(tmp_path, "moved")
+    subprocess.run(["cp", "-r", model, moved], check=True)
+    (document,) = Labeller.load(moved, batch_size=8).label([SENTENCE])
+    assert_sound(document, SENTENCE)

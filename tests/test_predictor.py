@@ -1,0 +1,64 @@
+"""Sorting, padding and order of predictions, with a stand-in for the model."""
+
+import numpy as np
+import pytest
+
+from medmt5.decoding import Decoded
+from medmt5.models.t5 import T5Config
+from medmt5.predictor import Predictor, bucket
+from medmt5.state import Architecture
+
+ARCHITECTURE = Architecture.t5(
+    T5Config(vocab_size=64, emb_dim=16, num_encoder_layers=1, num_decoder_layers=1)
+)
+
+
+def predictor(decode, batch_size=2):
+    """A predictor whose batches go to `decode(source)`, and the list of their shapes."""
+    shapes = []
+    made = Predictor(ARCHITECTURE, {}, eos_id=1, batch_size=batch_size)
+
+    def run(params, source, constraint, *, max_length):
+        del params, constraint
+        shapes.append((source.shape, max_length))
+        tokens = decode(np.asarray(source))
+        return Decoded(tokens, -tokens.astype(float), (tokens == 1).any(-1))
+
+    made._decode = run
+    return made, shapes
+
+
+def example(*ids):
+    return {"inputs": np.array([*ids, 1])}
+
+
+@pytest.mark.parametrize("length, rounded", [(1, 32), (32, 32), (33, 64)])
+def test_lengths_are_rounded_up_to_few_shapes(length, rounded):
+    assert bucket(length) == rounded
+
+
+def test_predictions_come_in_the_given_order_and_batches_by_length():
+    echo, shapes = predictor(lambda source: source)
+    examples = [example(*range(2, 42)), example(5), example(6, 7), example(), example(8)]
+    got = echo.predict(examples, max_length=9)
+    assert [p.tokens.tolist() for p in got] == [e["inputs"].tolist() for e in examples]
+    assert [p.log_probs.tolist() for p in got] == [(-e["inputs"]).tolist() for e in examples]
+    assert all(p.finished for p in got)
+    # Two, two, and the longest with a row of padding: 41 tokens in 64.
+    assert shapes == [((2, 32), 9), ((2, 32), 9), ((2, 64), 9)]
+
+
+def test_a_zero_before_the_end_does_not_cut_a_prediction():
+    model, _ = predictor(lambda source: np.array([[5, 0, 7, 1, 0, 0], [0] * 6]))
+    first, second = model.predict([example(5), example(6, 7)], max_length=6)
+    assert first.tokens.tolist() == [5, 0, 7, 1]
+    assert second.tokens.tolist() == [] and not second.finished
+
+
+def test_no_examples_have_no_predictions():
+    assert predictor(lambda source: source)[0].predict([], max_length=5) == []
+
+
+def test_free_prediction_needs_a_length():
+    with pytest.raises(ValueError, match="free decoding needs max_length"):
+        predictor(lambda source: source)[0].predict([example(5)])
