@@ -110,10 +110,10 @@ def parse_gin(
     import gin
 
     gin.clear_config()
-    for path in (*search_paths, config_root()):
-        gin.add_config_file_search_path(path)
+    # Set, not added to: gin keeps the paths of earlier calls.
+    gin.config._LOCATION_PREFIXES[:] = [*search_paths, config_root()]
     try:
-        gin.parse_config_files_and_bindings(list(files), list(bindings))
+        gin.parse_config_files_and_bindings(list(files), list(bindings), finalize_config=False)
     except OSError as error:
         raise ValueError(
             f"{error}; gin files that ship with medmt5 are named gin_configs/..., as in "
@@ -122,17 +122,27 @@ def parse_gin(
     except (SyntaxError, ImportError, AttributeError, NameError) as error:
         raise ValueError(f"gin: {error}") from error
     check_macros(gin.config._CONFIG)
+    gin.finalize()
 
 
 def check_macros(config: Any) -> None:
-    """Raise ValueError if a macro is set that nothing reads: gin itself ignores a misspelling."""
-    defined = {scope for scope, selector in config if selector == "gin.macro"}
+    """Raise ValueError for macros that are required and not set, or set and never read.
+
+    gin itself ignores a misspelt macro, and names a missing one only in an inner error.
+    """
+    macros = {
+        scope: v["value"] for (scope, selector), v in config.items() if selector == "gin.macro"
+    }
+    missing = sorted(name for name, value in macros.items() if str(value) == "%gin.REQUIRED")
+    if missing:
+        flags = " ".join(f"--gin.{name}=..." for name in missing)
+        raise ValueError(f"{', '.join(missing)} must be set: add {flags}")
     read = {
         reference.scoped_selector.rsplit("/", 1)[0]
         for values in config.values()
         for reference in _macros_in(list(values.values()))
     }
-    if unread := sorted(defined - read):
+    if unread := sorted(macros.keys() - read):
         near = difflib.get_close_matches(unread[0], sorted(read), n=1)
         hint = (
             f"did you mean {near[0]}?" if near else f"macros read here: {', '.join(sorted(read))}"

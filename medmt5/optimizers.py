@@ -64,6 +64,22 @@ def chain(transformations: Sequence[optax.GradientTransformation]) -> optax.Grad
     return optax.chain(*transformations)
 
 
+def warmup_cosine(
+    peak: float, *, warmup_steps: int, total_steps: int, final: float = 0.0
+) -> optax.Schedule:
+    """Linear warm-up from 0 to `peak`, then half a cosine down to `final` at `total_steps`.
+
+    Raises:
+      ValueError: the warm-up leaves no step to decay.
+    """
+    if warmup_steps >= total_steps:
+        raise ValueError(
+            f"WARMUP_STEPS {warmup_steps} leaves nothing of TRAIN_STEPS {total_steps}; set "
+            "WARMUP_STEPS to less"
+        )
+    return optax.warmup_cosine_decay_schedule(0.0, peak, warmup_steps, total_steps, final)
+
+
 def create_learning_rate_scheduler(
     factors: str = "constant * linear_warmup * rsqrt_decay",
     base_learning_rate: float = 0.5,

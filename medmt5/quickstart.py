@@ -52,7 +52,9 @@ def quickstart(output: str, *, pretrain_steps: int | None, finetune_steps: int |
         return launch.run(command, files=[recipe], bindings=bindings)
 
     def steps(count: int | None) -> list[str]:
-        return [] if count is None else [f"TRAIN_STEPS = {count}"]
+        if count is None:
+            return []
+        return [f"TRAIN_STEPS = {count}", f"WARMUP_STEPS = {count // 10}"]
 
     stage(1, "pre-training on the sample corpus: span corruption and copying")
     run(

@@ -232,24 +232,23 @@ def _loop(
             scalars.write(n, progress.report())
 
     while True:
-        due = at > start and (at == total_steps or at % eval_period == 0)
-        if due or stop.asked or (at > start and at % save_period == 0) or at >= total_steps:
+        last = at >= total_steps or stop.asked
+        if at > start and (at % eval_period == 0 or at == total_steps):
             report()
-        if due:
-            eval_scalars.write(
-                at, run_evaluations(state, os.path.join(saver.model_dir, "eval"), at)
-            )
+            output_dir = os.path.join(saver.model_dir, "eval")
+            eval_scalars.write(at, run_evaluations(state, output_dir, at))
             progress.restart_clock()
-        if at > start and (at % save_period == 0 or at == total_steps or stop.asked):
+        if at > start and (at % save_period == 0 or last):
             saver.save(at, state, stream.position())
-        if at >= total_steps or stop.asked:
+        if last:
+            report()
             break
         batch = batches.to_devices(next(stream), mesh)
         state, metrics = compiled(state, batch)
         report()
         pending = metrics
         at += 1
-    if stop.asked and at < total_steps:
+    if at < total_steps:
         log.warning("asked to stop: saved step %d; run the same command to go on", at)
     elif at == start:
         log.info("nothing to do: %s is at step %d of %d", saver.model_dir, at, total_steps)
