@@ -22,7 +22,7 @@ from medmt5.batches import DatasetConfig, Table
 from medmt5.metrics import span_f1
 from medmt5.predictor import Predictor
 from medmt5.reporting import is_chief
-from medmt5.state import Architecture, TrainState
+from medmt5.state import Architecture, TrainState, join_params
 from medmt5.vocabulary import Vocabulary
 
 log = logging.getLogger(__name__)
@@ -130,6 +130,67 @@ def _score_labelling(
         for raw, gold, answer in zip(raws, golds, answers, strict=True)
     ]
     return scores, records
+
+
+class Evaluations:
+    """The evaluations inside a training run: read and compiled once, run many times.
+
+    Args:
+      architecture: the model.
+      vocabulary: of the run.
+      losses: loss and accuracy are measured on it; None for neither.
+      scored: it is decoded and scored; None for no scores.
+      steps: batches of `losses`; None for all.
+      examples: of `scored`, per task; None for all.
+    """
+
+    def __init__(
+        self,
+        architecture: Architecture,
+        vocabulary: Vocabulary,
+        *,
+        losses: DatasetConfig | None,
+        scored: DatasetConfig | None,
+        steps: int | None,
+        examples: int | None,
+    ):
+        self.losses, self.steps, self.examples = losses, steps, examples
+        self.loss_tables = losses and batches.read_tables(losses, vocabulary)
+        self.score_tables = scored and batches.read_tables(scored, vocabulary)
+        self.compiled = compile_loss(architecture)
+        self.predictor = Predictor(architecture, None, eos_id=vocabulary.eos_id)
+
+    def run(self, state: TrainState, mesh: Mesh, output_dir: str) -> dict[str, float]:
+        """All scores as one flat mapping; predictions go to `output_dir`."""
+        values: dict[str, float] = {}
+        if self.losses and self.loss_tables:
+            values |= mean_loss(
+                self.compiled, state, self.loss_tables, self.losses, mesh, limit=self.steps
+            )
+            log.info("validation loss %.4f  accuracy %.3f", values["loss"], values["accuracy"])
+        if self.score_tables:
+            self.predictor.params = join_params(state.params, state.frozen)
+            scores = score_tables(
+                self.predictor,
+                self.score_tables,
+                output_dir=output_dir,
+                modes=("constrained",),
+                limit=self.examples,
+            )
+            self.predictor.params = None  # the state's arrays are donated to the next step
+            values |= flatten_scores(scores)
+        return values
+
+
+def flatten_scores(scores: Mapping[str, Any]) -> dict[str, float]:
+    """`{task: {mode: {f1: ...}}}` -> `{"task/constrained/f1": ...}`; per-label scores stay out."""
+    return {
+        f"{task}/{mode}/{name}": float(value)
+        for task, modes in scores.items()
+        for mode, values in modes.items()
+        for name, value in values.items()
+        if isinstance(value, (int, float))
+    }
 
 
 def write_jsonl(path: str, records: Sequence[Mapping[str, Any]]) -> None:

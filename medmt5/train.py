@@ -11,8 +11,8 @@ import functools
 import logging
 import os
 import signal
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import optax
@@ -22,13 +22,11 @@ from medmt5 import batches, checkpoints, evaluate, partitioning, reporting, step
 from medmt5.batches import DatasetConfig
 from medmt5.checkpoints import CheckpointConfig
 from medmt5.models.t5 import T5Config
-from medmt5.predictor import Predictor
 from medmt5.state import (
     Architecture,
     TrainState,
     count_parameters,
     init_state,
-    join_params,
     split_trainable,
     state_shardings,
 )
@@ -125,9 +123,15 @@ def train(
             f"the vocabulary {vocabulary.path} has {vocabulary.size} ids, the model only "
             f"{model.vocab_size} rows; set T5Config.vocab_size to {vocabulary.rows} or more"
         )
-    evaluations = _read_evaluations(train_eval_dataset_cfg, infer_eval_dataset_cfg, vocabulary)
-
     architecture = Architecture.t5(model)
+    evaluations = evaluate.Evaluations(
+        architecture,
+        vocabulary,
+        losses=train_eval_dataset_cfg,
+        scored=infer_eval_dataset_cfg,
+        steps=eval_steps,
+        examples=eval_examples,
+    )
     lengths = train_dataset_cfg.task_feature_lengths
     log.info(
         "%s parameters; %s; mesh %s; rows of %d/%d tokens, %d per batch",
@@ -167,37 +171,27 @@ def train(
             initial_checkpoint_path,
             initial_checkpoint_restore,
         )
-        run_evaluations = functools.partial(
-            _evaluate,
-            evaluations,
-            evaluate.compile_loss(architecture),
-            Predictor(architecture, None, eos_id=vocabulary.eos_id),
-            mesh,
-            eval_steps,
-            eval_examples,
-        )
         flops = reporting.training_flops(
             model,
             rows=train_dataset_cfg.batch_size,
             source=lengths["inputs"],
             target=lengths["targets"],
         )
+        progress = reporting.Progress(total_steps, int(state.step), flops)
+        periods = _Periods(total_steps, eval_period, stats_period, checkpoint_cfg.period)
         try:
-            return _loop(
-                state,
-                stream,
-                compiled,
-                saver,
-                mesh,
-                run_evaluations,
-                total_steps,
-                eval_period,
-                stats_period,
-                checkpoint_cfg.period,
-                flops,
-            )
+            return _loop(state, stream, compiled, saver, mesh, evaluations, progress, periods)
         finally:
             saver.close()
+
+
+class _Periods(NamedTuple):
+    """Steps in all, and between evaluations, progress lines and saves."""
+
+    total: int
+    evaluate: int
+    stats: int
+    save: int
 
 
 def _loop(
@@ -206,18 +200,14 @@ def _loop(
     compiled: Callable[..., Any],
     saver: checkpoints.Checkpoints,
     mesh: Mesh,
-    run_evaluations: Callable[..., dict[str, float]],
-    total_steps: int,
-    eval_period: int,
-    stats_period: int,
-    save_period: int,
-    flops: float,
+    evaluations: evaluate.Evaluations,
+    progress: reporting.Progress,
+    periods: _Periods,
 ) -> TrainState:
     """Evaluate, save, draw, step; metrics are fetched one step late, so the host never waits."""
     start = at = int(state.step)
     scalars = reporting.Scalars(os.path.join(saver.model_dir, "train"))
     eval_scalars = reporting.Scalars(os.path.join(saver.model_dir, "eval"))
-    progress = reporting.Progress(total_steps, start, flops)
     stop = _StopSignal()
     pending = None
 
@@ -228,17 +218,17 @@ def _loop(
         progress.add(jax.device_get(pending))
         pending = None
         n = progress.step
-        if n % stats_period == 0 or n == total_steps or n - start in (1, 2, 5, 10, 20, 50):
+        if n % periods.stats == 0 or n == periods.total or n - start in (1, 2, 5, 10, 20, 50):
             scalars.write(n, progress.report())
 
     while True:
-        last = at >= total_steps or stop.asked
-        if at > start and (at % eval_period == 0 or at == total_steps):
+        last = at >= periods.total or stop.asked
+        if at > start and (at % periods.evaluate == 0 or at == periods.total):
             report()
-            output_dir = os.path.join(saver.model_dir, "eval")
-            eval_scalars.write(at, run_evaluations(state, output_dir, at))
+            output_dir = os.path.join(saver.model_dir, "eval", f"step_{at}")
+            eval_scalars.write(at, evaluations.run(state, mesh, output_dir))
             progress.restart_clock()
-        if at > start and (at % save_period == 0 or last):
+        if at > start and (at % periods.save == 0 or last):
             saver.save(at, state, stream.position())
         if last:
             report()
@@ -248,10 +238,10 @@ def _loop(
         report()
         pending = metrics
         at += 1
-    if at < total_steps:
+    if at < periods.total:
         log.warning("asked to stop: saved step %d; run the same command to go on", at)
     elif at == start:
-        log.info("nothing to do: %s is at step %d of %d", saver.model_dir, at, total_steps)
+        log.info("nothing to do: %s is at step %d of %d", saver.model_dir, at, periods.total)
     if stream.seen:
         fill = 100 * stream.filled / max(at - start, 1)
         log.info("real tokens: %.1f %% of inputs, %.1f %% of targets", *fill)
@@ -354,60 +344,6 @@ def _vocabulary_of(tables: list[batches.Table], config: DatasetConfig) -> Vocabu
 
     provider = get_task_or_mixture(config.mixture_or_task_name)
     return batches.task_vocabulary(provider)
-
-
-def _read_evaluations(
-    loss_config: DatasetConfig | None, score_config: DatasetConfig | None, vocabulary: Vocabulary
-) -> tuple[Any, Any]:
-    read = functools.partial(batches.read_tables, vocabulary=vocabulary)
-    return (
-        None if loss_config is None else (read(loss_config), loss_config),
-        None if score_config is None else read(score_config),
-    )
-
-
-def _evaluate(
-    evaluations: tuple[Any, Any],
-    evaluate_batch: Callable[..., dict[str, Any]],
-    predictor: Predictor,
-    mesh: Mesh,
-    eval_steps: int | None,
-    eval_examples: int | None,
-    state: TrainState,
-    output_dir: str,
-    at: int,
-) -> dict[str, float]:
-    """Both kinds of evaluation, as one flat mapping of scalars."""
-    losses, scored = evaluations
-    values: dict[str, float] = {}
-    if losses is not None:
-        tables, config = losses
-        values |= evaluate.mean_loss(evaluate_batch, state, tables, config, mesh, limit=eval_steps)
-        log.info(
-            "step %d  validation loss %.4f  accuracy %.3f", at, values["loss"], values["accuracy"]
-        )
-    if scored is not None:
-        predictor.params = join_params(state.params, state.frozen)
-        scores = evaluate.score_tables(
-            predictor,
-            scored,
-            output_dir=os.path.join(output_dir, f"step_{at}"),
-            modes=("constrained",),
-            limit=eval_examples,
-        )
-        values |= flatten_scores(scores)
-    return values
-
-
-def flatten_scores(scores: Mapping[str, Any]) -> dict[str, float]:
-    """`{task: {mode: {f1: ...}}}` -> `{"task/constrained/f1": ...}`; per-label scores stay out."""
-    return {
-        f"{task}/{mode}/{name}": float(value)
-        for task, modes in scores.items()
-        for mode, values in modes.items()
-        for name, value in values.items()
-        if isinstance(value, (int, float))
-    }
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ import orbax.checkpoint as ocp
 import pytest
 import tiny
 
-from medmt5 import batches, checkpoints, launch, partitioning
+from medmt5 import batches, checkpoints, evaluate, launch, partitioning
 from medmt5 import train as train_lib
 from medmt5.checkpoints import CheckpointConfig
 from medmt5.state import Architecture, flat_params
@@ -338,7 +338,7 @@ def test_the_kept_configuration_gives_itself_when_it_is_parsed_again(whole):
 
 def test_flattened_scores_keep_numbers_and_leave_labels_out():
     scores = {"a": {"constrained": {"f1": 50, "faithful": 100.0, "per_label": {"X": {"f1": 1.0}}}}}
-    assert train_lib.flatten_scores(scores) == {
+    assert evaluate.flatten_scores(scores) == {
         "a/constrained/f1": 50.0,
         "a/constrained/faithful": 100.0,
     }

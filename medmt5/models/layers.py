@@ -254,11 +254,8 @@ class Mlp(nnx.Module):
 
     def __init__(self, config, *, rngs: nnx.Rngs):
         fan_in = nnx.initializers.variance_scaling(1.0, "fan_in", "truncated_normal")
-        self.names = (
-            ["wi"]
-            if len(config.mlp_activations) == 1
-            else [f"wi_{i}" for i in range(len(config.mlp_activations))]
-        )
+        count = len(config.mlp_activations)
+        self.names = ("wi",) if count == 1 else tuple(f"wi_{i}" for i in range(count))
         for name in self.names:
             kernel = Dense(
                 (config.emb_dim, config.mlp_dim),
