@@ -14,6 +14,7 @@ BASE = [
     "flax>=0.12.8",
     "optax>=0.2.8",
     "orbax-checkpoint>=0.12.8",
+    "etils[epath]",
     "jaxtyping",
     "numpy",
     # With 0.2.3 `import seqio` fails while pip check stays silent.

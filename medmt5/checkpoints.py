@@ -11,14 +11,15 @@ import json
 import logging
 import os
 import re
-import shutil
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
+from etils import epath
 from flax.traverse_util import unflatten_dict
 
+from medmt5.files import absolute, write_text
 from medmt5.models.t5 import T5Config
 from medmt5.state import Architecture, Params, TrainState, flat_params, join_params
 from medmt5.vocabulary import Vocabulary
@@ -42,7 +43,7 @@ class Checkpoints:
     """The checkpoints of one run."""
 
     def __init__(self, model_dir: str, config: CheckpointConfig):
-        self.model_dir = os.path.abspath(model_dir)
+        self.model_dir = absolute(model_dir)
         self.config = config
         self._manager = self._open()
 
@@ -117,9 +118,10 @@ class Checkpoints:
         self._manager.close()
         if jax.process_index() == 0:
             for path in paths:
-                aside = os.path.join(self.model_dir, f"unreadable_{os.path.basename(path)}")
-                shutil.rmtree(aside, ignore_errors=True)
-                os.rename(path, aside)
+                aside = epath.Path(self.model_dir) / f"unreadable_{os.path.basename(path)}"
+                if aside.exists():
+                    aside.rmtree()
+                epath.Path(path).rename(aside)
         self._manager = self._open()
 
     def close(self) -> None:
@@ -208,18 +210,19 @@ def latest_checkpoint(path: str) -> str:
     Raises:
       ValueError: there is none.
     """
-    if os.path.isdir(os.path.join(path, "state")):
-        return os.path.abspath(path)
+    if epath.Path(path, "state").is_dir():
+        return absolute(path)
     steps = []
-    if os.path.isdir(path):
-        found = (re.fullmatch(rf"{PREFIX}_(\d+)", name) for name in os.listdir(path))
+    if epath.Path(path).is_dir():
+        names = (child.name for child in epath.Path(path).iterdir())
+        found = (re.fullmatch(rf"{PREFIX}_(\d+)", name) for name in names)
         steps = sorted(int(match.group(1)) for match in found if match)
     if not steps:
         raise ValueError(
             f"no checkpoint at {path}; give a model directory (it holds {PREFIX}_<step> folders) "
             "or one checkpoint"
         )
-    return os.path.join(os.path.abspath(path), f"{PREFIX}_{steps[-1]}")
+    return os.path.join(absolute(path), f"{PREFIX}_{steps[-1]}")
 
 
 def load_params(path: str, architecture: Architecture, shardings: Params | None = None) -> Params:
@@ -292,15 +295,12 @@ def write_card(
     """
     if jax.process_index() != 0:
         return
-    os.makedirs(model_dir, exist_ok=True)
-    target = os.path.join(model_dir, VOCABULARY)
-    if os.path.abspath(vocabulary.path) != os.path.abspath(target):
-        shutil.copyfile(vocabulary.path, target)
+    target = epath.Path(model_dir) / VOCABULARY
+    if absolute(vocabulary.path) != absolute(str(target)):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        epath.Path(vocabulary.path).copy(target, overwrite=True)
     card = {"config": config.to_json(), "formats": dict(formats)}
-    temporary = os.path.join(model_dir, CARD + ".tmp")
-    with open(temporary, "w", encoding="utf-8") as file:
-        json.dump(card, file, indent=2, ensure_ascii=False)
-    os.replace(temporary, os.path.join(model_dir, CARD))
+    write_text(os.path.join(model_dir, CARD), json.dumps(card, indent=2, ensure_ascii=False))
 
 
 def read_card(path: str) -> tuple[T5Config, Vocabulary, dict[str, Any]]:
@@ -309,11 +309,10 @@ def read_card(path: str) -> tuple[T5Config, Vocabulary, dict[str, Any]]:
     Raises:
       ValueError: it is not a model directory.
     """
-    for folder in (path, os.path.dirname(os.path.abspath(path))):
-        file = os.path.join(folder, CARD)
-        if os.path.exists(file):
-            with open(file, encoding="utf-8") as stream:
-                card = json.load(stream)
+    for folder in (path, os.path.dirname(absolute(path))):
+        file = epath.Path(folder, CARD)
+        if file.exists():
+            card = json.loads(file.read_text(encoding="utf-8"))
             return (
                 T5Config(**card["config"]),
                 Vocabulary(os.path.join(folder, VOCABULARY)),

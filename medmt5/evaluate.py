@@ -19,6 +19,7 @@ from jax.sharding import Mesh
 
 from medmt5 import batches, checkpoints, step
 from medmt5.batches import DatasetConfig, Table
+from medmt5.files import write_text
 from medmt5.metrics import span_f1
 from medmt5.predictor import Predictor
 from medmt5.reporting import is_chief
@@ -90,11 +91,11 @@ def score_tables(
                 result["support"],
             )  # fmt: skip
             if output_dir and is_chief():
-                os.makedirs(output_dir, exist_ok=True)
-                write_jsonl(os.path.join(output_dir, f"{table.name}-{mode}.jsonl"), records)
+                lines = (json.dumps(record, ensure_ascii=False) + "\n" for record in records)
+                write_text(os.path.join(output_dir, f"{table.name}-{mode}.jsonl"), "".join(lines))
     if output_dir and is_chief() and scores:
-        with open(os.path.join(output_dir, "scores.json"), "w", encoding="utf-8") as file:
-            json.dump(scores, file, indent=2, ensure_ascii=False)
+        text = json.dumps(scores, indent=2, ensure_ascii=False)
+        write_text(os.path.join(output_dir, "scores.json"), text)
     return scores
 
 
@@ -193,14 +194,6 @@ def flatten_scores(scores: Mapping[str, Any]) -> dict[str, float]:
     }
 
 
-def write_jsonl(path: str, records: Sequence[Mapping[str, Any]]) -> None:
-    """Write records whole or not at all."""
-    with open(path + ".tmp", "w", encoding="utf-8") as file:
-        for record in records:
-            file.write(json.dumps(record, ensure_ascii=False) + "\n")
-    os.replace(path + ".tmp", path)
-
-
 def evaluate(
     *,
     checkpoint_path: str,
@@ -238,10 +231,8 @@ def evaluate(
     if dry_run:
         log.info("dry run: checkpoint and data are sound; nothing was decoded or written")
         return {}
-    os.makedirs(output_dir, exist_ok=True)
     if describe_config:
-        with open(os.path.join(output_dir, "config.gin"), "w", encoding="utf-8") as file:
-            file.write(describe_config())
+        write_text(os.path.join(output_dir, "config.gin"), describe_config())
     predictor = Predictor(architecture, params, eos_id=vocabulary.eos_id, batch_size=batch_size)
     scores = score_tables(predictor, tables, output_dir=output_dir, modes=modes, limit=limit)
     print(score_table(scores))

@@ -133,15 +133,15 @@ def check_macros(config: Any) -> None:
     macros = {
         scope: v["value"] for (scope, selector), v in config.items() if selector == "gin.macro"
     }
-    missing = sorted(name for name, value in macros.items() if str(value) == "%gin.REQUIRED")
-    if missing:
-        flags = " ".join(f"--gin.{name}=..." for name in missing)
-        raise ValueError(f"{', '.join(missing)} must be set: add {flags}")
     read = {
         reference.scoped_selector.rsplit("/", 1)[0]
         for values in config.values()
         for reference in _macros_in(list(values.values()))
     }
+    required = {name for name, value in macros.items() if str(value) == "%gin.REQUIRED"}
+    if missing := sorted(required | (read - macros.keys())):
+        flags = " ".join(f"--gin.{name}=..." for name in missing)
+        raise ValueError(f"{', '.join(missing)} must be set: add {flags}")
     if unread := sorted(macros.keys() - read):
         near = difflib.get_close_matches(unread[0], sorted(read), n=1)
         hint = (

@@ -10,7 +10,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
+from etils import epath
 
+from medmt5.files import is_remote, write_text
 from medmt5.models.t5 import T5Config
 
 log = logging.getLogger(__name__)
@@ -74,26 +76,32 @@ class Scalars:
     """Writes scalars to `scalars.jsonl` and as TensorBoard events; only on the first process."""
 
     def __init__(self, directory: str):
-        self._file = self._events = None
+        self._path = os.path.join(directory, "scalars.jsonl")
+        self._lines: list[str] = []
+        self._events = None
         if is_chief():
             from tensorboardX import SummaryWriter
 
-            os.makedirs(directory, exist_ok=True)
-            self._file = open(os.path.join(directory, "scalars.jsonl"), "a", encoding="utf-8")
+            if is_remote(directory) and epath.Path(self._path).exists():
+                self._lines = [epath.Path(self._path).read_text(encoding="utf-8")]
             self._events = SummaryWriter(directory, flush_secs=30)
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
-        if self._file is None or self._events is None:
+        if self._events is None:
             return
         line = {"step": step} | {name: float(value) for name, value in values.items()}
-        self._file.write(json.dumps(line) + "\n")
-        self._file.flush()
+        text = json.dumps(line) + "\n"
+        if is_remote(self._path):  # remote objects cannot be appended to
+            self._lines.append(text)
+            write_text(self._path, "".join(self._lines))
+        else:
+            with open(self._path, "a", encoding="utf-8") as file:
+                file.write(text)
         for name, value in values.items():
             self._events.add_scalar(name, float(value), step)
 
     def close(self) -> None:
-        if self._file is not None and self._events is not None:
-            self._file.close()
+        if self._events is not None:
             self._events.close()
 
 

@@ -21,6 +21,7 @@ from jax.sharding import Mesh
 from medmt5 import batches, checkpoints, evaluate, partitioning, reporting, step
 from medmt5.batches import DatasetConfig
 from medmt5.checkpoints import CheckpointConfig
+from medmt5.files import write_text
 from medmt5.models.t5 import T5Config
 from medmt5.state import (
     Architecture,
@@ -157,8 +158,7 @@ def train(
             {table.name: table.format.describe() | {"lengths": dict(lengths)} for table in tables},
         )
         if describe_config and reporting.is_chief():
-            with open(os.path.join(model_dir, OPERATIVE_CONFIG), "w", encoding="utf-8") as file:
-                file.write(describe_config())
+            write_text(os.path.join(model_dir, OPERATIVE_CONFIG), describe_config())
         state = _first_state(
             saver,
             stream,

@@ -8,10 +8,10 @@ last sentinels are where tags go.
 from __future__ import annotations
 
 import functools
-import os
 from collections.abc import Sequence
 
 import numpy as np
+from etils import epath
 
 PAD_ID = 0
 NUM_SENTINELS = 100
@@ -31,11 +31,14 @@ class Vocabulary:
     def __init__(self, path: str):
         import sentencepiece
 
-        if not os.path.exists(path):
+        if not epath.Path(path).exists():
             raise ValueError(f"no vocabulary at {path}; give the path of a SentencePiece .model")
         self.path = path
+        content = epath.Path(path).read_bytes()
         try:
-            self.processor = sentencepiece.SentencePieceProcessor(model_file=path)
+            if not content:
+                raise RuntimeError("the file is empty")
+            self.processor = sentencepiece.SentencePieceProcessor(model_proto=content)
         except (RuntimeError, OSError) as error:
             raise ValueError(f"{path} is not a SentencePiece model: {error}") from error
         pieces = self.processor.get_piece_size()

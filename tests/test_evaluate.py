@@ -83,10 +83,3 @@ def test_the_table_of_scores_by_hand():
     assert header == ["task", "decoding", "label", "P", "R", "F1", "spans"]
     assert micro == ["a_task", "constrained", "(micro)", "50.00", "100.00", "66.67", "3"]
     assert label == ["a_task", "constrained", "É", "50.00", "100.00", "66.67", "3"]
-
-
-def test_records_are_written_whole_and_in_unicode(tmp_path):
-    path = tmp_path / "a.jsonl"
-    evaluate.write_jsonl(str(path), [{"words": ["fièvre"]}, {}])
-    assert path.read_text(encoding="utf-8") == '{"words": ["fièvre"]}\n{}\n'
-    assert [p.name for p in tmp_path.iterdir()] == ["a.jsonl"]
