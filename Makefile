@@ -16,7 +16,7 @@ quickstart: $(VENV)/installed
 	$(BIN)/medmt5 quickstart
 
 test: $(VENV)/installed
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
 
 test-all: $(VENV)/installed
 	$(BIN)/python -m pytest

@@ -1,8 +1,15 @@
 """medmt5: train, evaluate and use multilingual medical text-to-text models."""
 
+import os
 from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
+
+# `medmt5.tasks` and `medmt5.gin_configs` lie inside an installed package, and beside it in a
+# checkout, which must also work where it is not installed.
+_HERE = os.path.dirname(os.path.abspath(__file__))
+if not os.path.isdir(os.path.join(_HERE, "tasks")):
+    __path__.append(os.path.dirname(_HERE))
 
 if TYPE_CHECKING:
     from medmt5.label import Labeller
