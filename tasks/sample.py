@@ -41,7 +41,7 @@ for lang in LANGUAGES:
             split: functools.partial(sample_path, f"labelled/{lang}-clinical-{file}.tsv")
             for split, file in (("train", "train"), ("validation", "dev"), ("test", "test"))
         },
-        make_format=functools.partial(Labelling, labels=LABELS),
+        make_format=functools.partial(Labelling, labels=LABELS, tag_weight=3.0),
         vocabulary_path=VOCABULARY,
     )
 

@@ -73,8 +73,8 @@ def read_conll(path: str, *, labels: tuple[str, ...] | None = None) -> Iterator[
         columns = line.split("\t")
         if len(columns) != 2 or not columns[0] or not columns[1]:
             raise ValueError(
-                f"{path}:{number}: {line!r} is no word and tag ({len(columns)} columns); a line "
-                "is word<TAB>tag, a sentence ends with a blank line"
+                f"{path}:{number}: {line!r} has {len(columns)} columns, or an empty one; a line is "
+                "word<TAB>tag, a sentence ends with a blank line"
             )
         try:
             check_tag(columns[1], labels)
