@@ -252,8 +252,13 @@ class Stream:
                     "%d of %d examples were longer than TASK_FEATURE_LENGTHS and were cut",
                     self.trimmed, self.seen,
                 )  # fmt: skip
-        limits = lengths | {"target_weights": lengths["targets"]}
-        return {key: example[key][:limit] for key, limit in limits.items() if key in example}
+        return trim(example, lengths)
+
+
+def trim(example: Mapping[str, Any], lengths: Mapping[str, int]) -> dict[str, Any]:
+    """What a batch needs of an example, cut to the row lengths."""
+    limits = dict(lengths) | {"target_weights": lengths["targets"]}
+    return {key: example[key][:limit] for key, limit in limits.items() if key in example}
 
 
 def pack(
@@ -324,9 +329,7 @@ def evaluation_batches(tables: Sequence[Table], config: DatasetConfig) -> Iterat
     for table in tables:
         for i, raw in enumerate(table.raws):
             example = table.format.example(raw, np.random.default_rng([config.seed, i]))
-            limits = lengths | {"target_weights": lengths["targets"]}
-            example = {k: example[k][:limit] for k, limit in limits.items() if k in example}
-            rows.append([example])
+            rows.append([trim(example, lengths)])
             if len(rows) == config.batch_size:
                 yield make_batch(rows, lengths, packed=False)
                 rows = []
