@@ -55,6 +55,7 @@ setup(
     python_requires=">=3.11",
     packages=[
         "medmt5",
+        "medmt5.convert",
         "medmt5.formats",
         "medmt5.models",
         "medmt5.gin_configs",

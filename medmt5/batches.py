@@ -130,7 +130,9 @@ def read_tables(config: DatasetConfig, vocabulary: Vocabulary | None) -> list[Ta
 
 def task_vocabulary(task: Any) -> Vocabulary:
     """The vocabulary a SeqIO task was registered with."""
-    return Vocabulary(task.output_features["targets"].vocabulary.sentencepiece_model_file)
+    words = task.output_features["targets"].vocabulary
+    # A SeqIO vocabulary with no sentinels at all may be T5's, which our default appends.
+    return Vocabulary(words.sentencepiece_model_file, words.extra_ids or None)
 
 
 @dataclasses.dataclass

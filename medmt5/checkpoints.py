@@ -12,16 +12,15 @@ import logging
 import os
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import orbax.checkpoint as ocp
 from etils import epath
-from flax.traverse_util import unflatten_dict
 
 from medmt5.files import absolute, write_text
 from medmt5.models.t5 import T5Config
-from medmt5.state import Architecture, Params, TrainState, flat_params, join_params
+from medmt5.state import TrainState, flat_leaves, flat_params
 from medmt5.vocabulary import Vocabulary
 
 log = logging.getLogger(__name__)
@@ -153,13 +152,13 @@ def stored_tree(path: str) -> Mapping[str, Any]:
 
 
 def check_shapes(path: str, target: Mapping[str, Any]) -> None:
-    """Raise ShapeError unless the checkpoint's arrays have the target's names and shapes.
-
-    Args:
-      path: of the checkpoint.
-      target: a state, or only its `params`, in which those that the checkpoint froze count too.
-    """
+    """Raise ShapeError unless the checkpoint's arrays have the names and shapes of a state."""
     stored = stored_tree(path)
+    if "key" not in stored:
+        raise ShapeError(
+            f"{path} was converted: it is no run to go on with. Start one from it in another "
+            "MODEL_DIR, with INITIAL_CHECKPOINT_PATH"
+        )
     have: dict[str, Any] = {}
     want: dict[str, Any] = {}
     for part in ("params", "frozen"):
@@ -176,8 +175,6 @@ def check_shapes(path: str, target: Mapping[str, Any]) -> None:
                 f"{path} has {name} of shape {have[name]}, the model wants {want[name]}; "
                 "check the MODEL gin file and VOCABULARY"
             )
-    if "opt_state" not in target:
-        return
     advice = (
         "keep what it had, or take its parameters alone into another MODEL_DIR: "
         "INITIAL_CHECKPOINT_PATH and INITIAL_CHECKPOINT_RESTORE = 'params'"
@@ -194,14 +191,8 @@ def check_shapes(path: str, target: Mapping[str, Any]) -> None:
         raise ShapeError(f"{path} was saved with another USE_HARDWARE_RNG; {advice}")
 
 
-def _leaf_shapes(tree: Any) -> dict[tuple[str, ...], tuple[int, ...]]:
-    """Shapes by path; named tuples, dictionaries and sequences read alike."""
-
-    def word(key: Any) -> str:
-        return str(next(getattr(key, a) for a in ("key", "name", "idx") if hasattr(key, a)))
-
-    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
-    return {tuple(map(word, path)): tuple(leaf.shape) for path, leaf in leaves}
+def _leaf_shapes(tree: Any) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(leaf.shape) for name, leaf in flat_leaves(tree).items()}
 
 
 def latest_checkpoint(path: str) -> str:
@@ -225,97 +216,61 @@ def latest_checkpoint(path: str) -> str:
     return os.path.join(absolute(path), f"{PREFIX}_{steps[-1]}")
 
 
-def load_params(path: str, architecture: Architecture, shardings: Params | None = None) -> Params:
-    """All parameters of a checkpoint, trained and frozen alike.
+class Card(NamedTuple):
+    """What a model directory says of its model.
 
-    Args:
-      path: a checkpoint or model directory.
-      architecture: names and shapes to expect.
-      shardings: where to put them; by default whole on the first device.
-
-    Raises:
-      ValueError: no checkpoint, other shapes, or an unreadable file.
+    Attributes:
+      config: sizes.
+      formats: task name -> description of its format.
+      extra_ids: sentinels to append to the vocabulary; None without a vocabulary.
+      folder: the directory, where the vocabulary is too.
     """
-    path = latest_checkpoint(path)
-    if shardings is None:
-        one = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-        shardings = jax.tree.map(lambda _: one, architecture.shapes)
-    wanted = with_shardings(architecture.shapes, shardings)
-    try:
-        check_shapes(path, {"params": wanted})
-        frozen = flat_params(stored_tree(path).get("frozen") or {})
-        parts: dict[str, dict[str, Any]] = {}
-        for name, leaf in flat_params(wanted).items():
-            parts.setdefault("frozen" if name in frozen else "params", {})[name] = leaf
-        target = {part: unflatten_dict(leaves, sep="/") for part, leaves in parts.items()}
-        with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
-            restored = checkpointer.restore(
-                os.path.join(path, "state"),
-                args=ocp.args.PyTreeRestore(
-                    item=target,
-                    restore_args=ocp.checkpoint_utils.construct_restore_args(target),
-                    partial_restore=True,
-                ),
-            )
-    except ShapeError:
-        raise
-    except Exception as error:
-        raise ValueError(f"{path} cannot be read ({_reason(error)})") from error
-    return join_params(restored.get("params", {}), restored.get("frozen", {}))
 
-
-def load_state(path: str, abstract: TrainState, shardings: TrainState) -> TrainState:
-    """The whole state of another run's checkpoint: parameters, optimiser state and step.
-
-    Raises:
-      ValueError: no checkpoint, other shapes, another optimiser, or an unreadable file.
-    """
-    path = latest_checkpoint(path)
-    target = with_shardings(abstract, shardings)._asdict()
-    try:
-        check_shapes(path, target)
-        with ocp.StandardCheckpointer() as checkpointer:
-            return TrainState(**checkpointer.restore(os.path.join(path, "state"), target))
-    except ShapeError:
-        raise
-    except Exception as error:
-        raise ValueError(f"{path} cannot be read ({_reason(error)})") from error
+    config: T5Config
+    formats: dict[str, Any]
+    extra_ids: int | None
+    folder: str
 
 
 def write_card(
-    model_dir: str, config: T5Config, vocabulary: Vocabulary, formats: Mapping[str, Any]
+    model_dir: str, config: T5Config, vocabulary: Vocabulary | None, formats: Mapping[str, Any]
 ) -> None:
     """Write what is needed to use the model without its gin files.
 
     Args:
       model_dir: gets `model.json` and `sentencepiece.model`.
       config: of the model.
-      vocabulary: copied.
+      vocabulary: copied; a converted checkpoint may have none.
       formats: task name -> `format.describe()`.
     """
     if jax.process_index() != 0:
         return
     target = epath.Path(model_dir) / VOCABULARY
-    if absolute(vocabulary.path) != absolute(str(target)):
+    if vocabulary is not None and absolute(vocabulary.path) != absolute(str(target)):
         target.parent.mkdir(parents=True, exist_ok=True)
         epath.Path(vocabulary.path).copy(target, overwrite=True)
-    card = {"config": config.to_json(), "formats": dict(formats)}
+    card = {
+        "config": config.to_json(),
+        "formats": dict(formats),
+        "extra_ids": None if vocabulary is None else vocabulary.extra_ids,
+    }
     write_text(os.path.join(model_dir, CARD), json.dumps(card, indent=2, ensure_ascii=False))
 
 
-def read_card(path: str) -> tuple[T5Config, Vocabulary, dict[str, Any]]:
-    """The model's configuration, vocabulary and formats, from a model or checkpoint directory.
+def find_card(path: str) -> Card | None:
+    """The card of a model directory or of a checkpoint in one; None if there is none.
 
     Raises:
-      ValueError: it is not a model directory.
+      ValueError: it is damaged.
     """
     for folder in (path, os.path.dirname(absolute(path))):
         file = epath.Path(folder, CARD)
         if file.exists():
-            card = json.loads(file.read_text(encoding="utf-8"))
-            return (
-                T5Config(**card["config"]),
-                Vocabulary(os.path.join(folder, VOCABULARY)),
-                card["formats"],
-            )
-    raise ValueError(f"{path} is no model directory: there is no {CARD}; give MODEL_DIR of a run")
+            try:
+                card = json.loads(file.read_text(encoding="utf-8"))
+                return Card(
+                    T5Config(**card["config"]), card["formats"], card.get("extra_ids"), folder
+                )
+            except (ValueError, KeyError, TypeError) as error:
+                raise ValueError(f"{file} is damaged or of another version: {error}") from error
+    return None

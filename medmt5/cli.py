@@ -10,6 +10,7 @@ COMMANDS = {
     "train": ("medmt5.launch", "pre-train or fine-tune, configured by gin"),
     "eval": ("medmt5.launch", "score a checkpoint on a task, configured by gin"),
     "label": ("medmt5.label", "label text: one document per line in, spans out"),
+    "convert": ("medmt5.convert.command", "T5X and Hugging Face checkpoints, in and out"),
     "inspect": (
         "medmt5.inspect_task",
         "show a task's examples, lengths and labels; check its data",

@@ -17,8 +17,9 @@ from typing import Any
 import jax
 from jax.sharding import Mesh
 
-from medmt5 import batches, checkpoints, step
+from medmt5 import batches, restore, step
 from medmt5.batches import DatasetConfig, Table
+from medmt5.convert.source import open_source
 from medmt5.files import write_text
 from medmt5.metrics import span_f1
 from medmt5.predictor import Predictor
@@ -209,7 +210,8 @@ def evaluate(
     """Score a checkpoint on a task or mixture.
 
     Args:
-      checkpoint_path: a checkpoint, or a model directory (its newest checkpoint).
+      checkpoint_path: a checkpoint, or a model directory (its newest checkpoint); of medmt5, T5X
+        or Hugging Face.
       dataset_cfg: what to score on.
       output_dir: gets predictions and `scores.json`.
       vocabulary: instead of the one stored with the model.
@@ -222,12 +224,11 @@ def evaluate(
     Returns:
       task -> mode -> scores.
     """
-    path = checkpoints.latest_checkpoint(checkpoint_path)
-    config, stored, _ = checkpoints.read_card(path)
-    vocabulary = vocabulary or stored
+    source = open_source(checkpoint_path)
+    vocabulary = vocabulary or restore.vocabulary_of(source)
     tables = batches.read_tables(dataset_cfg, vocabulary)
-    architecture = Architecture.t5(config)
-    params = checkpoints.load_params(path, architecture)
+    architecture = Architecture.t5(source.config)
+    params = restore.load_params(source, architecture)
     if dry_run:
         log.info("dry run: checkpoint and data are sound; nothing was decoded or written")
         return {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 
 from etils import epath
@@ -23,3 +24,57 @@ def write_text(path: str, text: str) -> None:
     temporary = target.with_name(target.name + ".tmp")
     temporary.write_text(text, encoding="utf-8")
     temporary.replace(target)
+
+
+MANIFEST = "SHA256SUMS"
+
+
+def write_manifest(folder: str) -> None:
+    """Write the checksums of all files of a local folder, as `sha256sum -c` reads them."""
+    lines = [f"{_sha256(os.path.join(folder, name))}  {name}\n" for name in _files(folder)]
+    write_text(os.path.join(folder, MANIFEST), "".join(lines))
+
+
+def check_manifest(path: str) -> None:
+    """Compare files with the checksums in their folder or the one above, where there are any.
+
+    Files that the manifest does not list are not looked at; of a checkpoint within a model
+    directory only its own files and those beside it are.
+
+    Raises:
+      ValueError: a file is missing or differs.
+    """
+    path = os.path.abspath(path)
+    for folder in (path, os.path.dirname(path)):
+        manifest = os.path.join(folder, MANIFEST)
+        if not os.path.isfile(manifest):
+            continue
+        with open(manifest, encoding="utf-8") as file:
+            lines = file.read().splitlines()
+        for number, line in enumerate(lines, 1):
+            checksum, _, name = line.partition("  ")
+            if not name or os.path.isabs(name) or ".." in name.split("/"):
+                raise ValueError(f"{manifest}:{number}: not a line of sha256sum: {line[:80]!r}")
+            file_path = os.path.join(folder, name)
+            if os.path.dirname(name) and not file_path.startswith(path + os.sep):
+                continue
+            if not os.path.isfile(file_path):
+                raise ValueError(f"{file_path} is missing; {manifest} lists it: copy it again")
+            if _sha256(file_path) != checksum:
+                raise ValueError(
+                    f"{file_path} is damaged: its bytes are not those that {manifest} lists; "
+                    "copy it again"
+                )
+        return
+
+
+def _files(folder: str) -> list[str]:
+    found = []
+    for parent, _, names in os.walk(folder):
+        found += [os.path.relpath(os.path.join(parent, name), folder) for name in names]
+    return sorted(name.replace(os.sep, "/") for name in found if name != MANIFEST)
+
+
+def _sha256(path: str) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

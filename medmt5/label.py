@@ -12,7 +12,8 @@ import logging
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 
-from medmt5 import checkpoints
+from medmt5 import restore
+from medmt5.convert.source import open_source
 from medmt5.formats.documents import FORMATS, Document, Entity, writer
 from medmt5.formats.labelling import Labelling, ScoredSpan
 from medmt5.formats.text import sentence_ends, split_words, windows
@@ -44,10 +45,10 @@ class Labeller:
         Raises:
           ValueError: no model there, or one that was not fine-tuned for labelling.
         """
-        config, vocabulary, formats = checkpoints.read_card(path)
-        found = {name: f for name, f in formats.items() if f["kind"] == Labelling.kind}
+        source = open_source(path)
+        found = {name: f for name, f in source.formats.items() if f["kind"] == Labelling.kind}
         if not found:
-            kinds = ", ".join(sorted({f["kind"] for f in formats.values()}))
+            kinds = ", ".join(sorted({f["kind"] for f in source.formats.values()})) or "no task"
             raise ValueError(
                 f"{path} was trained for {kinds}, not for labelling; fine-tune it on a labelling "
                 "task first"
@@ -55,10 +56,11 @@ class Labeller:
         labels = {tuple(f["labels"]) for f in found.values()}
         if len(labels) > 1:
             raise ValueError(f"the tasks of {path} have different labels: {sorted(labels)}")
-        architecture = Architecture.t5(config)
+        vocabulary = restore.vocabulary_of(source)
+        architecture = Architecture.t5(source.config)
         predictor = Predictor(
             architecture,
-            checkpoints.load_params(path, architecture),
+            restore.load_params(source, architecture),
             eos_id=vocabulary.eos_id,
             batch_size=batch_size,
         )

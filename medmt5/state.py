@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import Any, NamedTuple
 
 import jax
@@ -16,10 +16,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Int, UInt32
 
 from medmt5.models.t5 import T5Config, Transformer
+from medmt5.optimizers import factored_axes
 from medmt5.partitioning import RULES, Rules, parameter_sharding, replicated
 
 Params = dict[str, Any]
@@ -110,6 +111,23 @@ def flat_params(params: Params) -> dict[str, Any]:
     return {"/".join(str(k.key) for k in path): leaf for path, leaf in flat}
 
 
+def flat_leaves(tree: Any) -> dict[str, Any]:
+    """Leaves of any tree by the words of their path: `{"0/mu/encoder/...": ...}`, in tree order."""
+
+    def word(key: Any) -> str:
+        return str(next(getattr(key, a) for a in ("key", "name", "idx") if hasattr(key, a)))
+
+    flat, _ = jax.tree_util.tree_flatten_with_path(tree)
+    return {"/".join(map(word, path)): leaf for path, leaf in flat}
+
+
+def parameter_of(slot: str, parameters: Container[str]) -> str | None:
+    """The parameter that an optimiser's array belongs to: its path ends in the full name."""
+    words = slot.split("/")
+    names = ("/".join(words[start:]) for start in range(len(words)))
+    return next((name for name in names if name in parameters), None)
+
+
 def join_params(a: Params, b: Params) -> Params:
     """One tree from two that share no leaf: `params` and `frozen` of a state."""
     if not b:
@@ -163,7 +181,7 @@ def init_state(
             opt_state=optimizer.init(params),
         )
 
-    shardings = state_shardings(architecture, jax.eval_shape(make), optimizer, mesh, rules)
+    shardings = state_shardings(architecture, jax.eval_shape(make), mesh, rules)
     # Partitionable threefry (JAX's default) gives the same numbers whatever the sharding.
     return jax.jit(make, out_shardings=shardings)(), shardings
 
@@ -171,12 +189,12 @@ def init_state(
 def state_shardings(
     architecture: Architecture,
     abstract: TrainState,
-    optimizer: optax.GradientTransformation,
     mesh: Mesh,
     rules: Rules = RULES,
 ) -> TrainState:
-    """Shardings for every array of a state; optimiser slots shaped like a parameter follow it."""
+    """Shardings for every array of a state; an optimiser's slots lie where their parameters do."""
     by_name = flat_params(architecture.shardings(mesh, rules))
+    shapes = flat_params(architecture.shapes)
     whole = replicated(mesh)
 
     def like(tree: Params) -> Params:
@@ -185,16 +203,24 @@ def state_shardings(
             _set(out, path.split("/"), by_name[path])
         return out
 
-    params = like(abstract.params)
-    opt_state = optax.tree_utils.tree_map_params(
-        optimizer,
-        lambda slot, param, sharding: sharding if slot.shape == param.shape else whole,
-        abstract.opt_state,
-        abstract.params,
-        params,
-        transform_non_params=lambda _: whole,
+    def of_slot(path: str, shape: tuple[int, ...]) -> NamedSharding:
+        name = parameter_of(path, by_name)
+        if name is None:
+            return whole
+        if shape == shapes[name].shape:
+            return by_name[name]
+        slot = path.removesuffix(f"/{name}").rpartition("/")[2]
+        if slot in ("v_row", "v_col"):
+            kept = factored_axes(shapes[name].shape, 0)[slot == "v_col"]
+            spec = (*by_name[name].spec, None, None)[kept]
+            return NamedSharding(mesh, PartitionSpec(spec))
+        return whole
+
+    opt_state = jax.tree.unflatten(
+        jax.tree.structure(abstract.opt_state),
+        [of_slot(k, leaf.shape) for k, leaf in flat_leaves(abstract.opt_state).items()],
     )
-    return TrainState(whole, whole, params, like(abstract.frozen), opt_state)
+    return TrainState(whole, whole, like(abstract.params), like(abstract.frozen), opt_state)
 
 
 def _set(tree: Params, path, leaf) -> None:

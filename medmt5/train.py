@@ -19,16 +19,17 @@ import optax
 from jax.sharding import Mesh
 
 from medmt5 import batches, checkpoints, evaluate, partitioning, reporting, step
+from medmt5 import restore as restoring
 from medmt5.batches import DatasetConfig
 from medmt5.checkpoints import CheckpointConfig
 from medmt5.files import write_text
 from medmt5.models.t5 import T5Config
+from medmt5.restore import RestoreCheckpointConfig
 from medmt5.state import (
     Architecture,
     TrainState,
     count_parameters,
     init_state,
-    split_trainable,
     state_shardings,
 )
 from medmt5.step import LossConfig
@@ -51,8 +52,7 @@ def train(
     vocabulary: Vocabulary | None = None,
     loss: LossConfig = LossConfig(),
     checkpoint_cfg: CheckpointConfig = CheckpointConfig(),
-    initial_checkpoint_path: str | None = None,
-    initial_checkpoint_restore: str = "state",
+    restore: RestoreCheckpointConfig | None = None,
     mesh: Mesh | None = None,
     eval_period: int = 1000,
     eval_steps: int | None = None,
@@ -78,9 +78,7 @@ def train(
       vocabulary: instead of the one that the task was registered with.
       loss: normaliser, z-loss, label smoothing.
       checkpoint_cfg: when to save, how many to keep.
-      initial_checkpoint_path: checkpoint or model directory to start from.
-      initial_checkpoint_restore: "state" takes parameters, optimiser state and step, as T5X does;
-        "params" takes the parameters and starts at step 0.
+      restore: the checkpoint to start from, where `model_dir` has none yet.
       mesh: devices; all on the data axis by default.
       eval_period: steps between evaluations; there is one at the end too.
       eval_steps: batches of train_eval_dataset_cfg; None for all.
@@ -110,11 +108,6 @@ def train(
             f"BATCH_SIZE {train_dataset_cfg.batch_size} does not divide into {num_microbatches} "
             "microbatches"
         )
-    if initial_checkpoint_restore not in ("state", "params"):
-        raise ValueError(
-            f"initial_checkpoint_restore is {initial_checkpoint_restore!r}; use 'state' or 'params'"
-        )
-
     log.info("reading %s", train_dataset_cfg.mixture_or_task_name)
     tables = batches.read_tables(train_dataset_cfg, vocabulary)
     stream = batches.Stream(tables, train_dataset_cfg)
@@ -144,8 +137,28 @@ def train(
         train_dataset_cfg.batch_size,
     )
     compiled = _compile_step(architecture, optimizer, loss, num_microbatches)
+    fresh = functools.partial(
+        init_state,
+        architecture,
+        optimizer,
+        seed=random_seed,
+        mesh=mesh,
+        trainable=trainable,
+        hardware_rng=use_hardware_rng,
+    )
+    abstract = jax.eval_shape(lambda: fresh()[0])
+    shardings = state_shardings(architecture, abstract, mesh)
+
+    def first_state() -> TrainState:
+        if restore is None or restore.path is None:
+            return fresh()[0]
+        plan = restoring.plan(restore, abstract, vocabulary=vocabulary)
+        return restoring.fill(plan, fresh()[0], shardings)
+
     if dry_run:
         next(stream)
+        if restore is not None and restore.path is not None:
+            restoring.plan(restore, abstract, vocabulary=vocabulary)
         log.info("dry run: configuration and data are sound; nothing was trained or written")
         return None
 
@@ -159,18 +172,13 @@ def train(
         )
         if describe_config and reporting.is_chief():
             write_text(os.path.join(model_dir, OPERATIVE_CONFIG), describe_config())
-        state = _first_state(
-            saver,
-            stream,
-            architecture,
-            optimizer,
-            mesh,
-            random_seed,
-            use_hardware_rng,
-            trainable,
-            initial_checkpoint_path,
-            initial_checkpoint_restore,
-        )
+        restored = saver.restore_latest(abstract, shardings)
+        if restored is None:
+            state = first_state()
+        else:
+            state, position = restored
+            stream.restore(position)
+            log.info("resuming %s at step %d", model_dir, int(state.step))
         flops = reporting.training_flops(
             model,
             rows=train_dataset_cfg.batch_size,
@@ -289,51 +297,6 @@ def _compile_step(
         ),
         donate_argnums=0,
     )
-
-
-def _first_state(
-    saver: checkpoints.Checkpoints,
-    stream: batches.Stream,
-    architecture: Architecture,
-    optimizer: optax.GradientTransformation,
-    mesh: Mesh,
-    seed: int,
-    hardware_rng: bool,
-    trainable: str,
-    initial_path: str | None,
-    initial_restore: str,
-) -> TrainState:
-    """The newest checkpoint's state, or the initial checkpoint's, or a fresh one."""
-
-    def fresh() -> tuple[TrainState, TrainState]:
-        return init_state(
-            architecture,
-            optimizer,
-            seed=seed,
-            mesh=mesh,
-            trainable=trainable,
-            hardware_rng=hardware_rng,
-        )
-
-    abstract = jax.eval_shape(lambda: fresh()[0])
-    shardings = state_shardings(architecture, abstract, optimizer, mesh)
-    restored = saver.restore_latest(abstract, shardings)
-    if restored is not None:
-        state, position = restored
-        stream.restore(position)
-        log.info("resuming %s at step %d", saver.model_dir, int(state.step))
-        return state
-    if initial_path is None:
-        return fresh()[0]
-    if initial_restore == "state":
-        state = checkpoints.load_state(initial_path, abstract, shardings)
-        log.info("starting from %s at step %d", initial_path, int(state.step))
-        return state
-    state, _ = fresh()
-    params = checkpoints.load_params(initial_path, architecture, architecture.shardings(mesh))
-    params, frozen = split_trainable(params, trainable)
-    log.info("starting from the parameters of %s", initial_path)
-    return state._replace(params=params, frozen=frozen)
 
 
 def _vocabulary_of(tables: list[batches.Table], config: DatasetConfig) -> Vocabulary:

@@ -263,7 +263,7 @@ def test_a_high_threshold_leaves_the_texts_without_entities(model):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("-m", "/nowhere"), "/nowhere is no model directory"),
+        (("-m", "/nowhere"), "nothing at /nowhere; give a model or checkpoint directory"),
         (("-m", "/nowhere", "--format", "brat"), "give --output FOLDER"),
     ],
 )

@@ -117,12 +117,13 @@ def adafactor_by_the_paper(
 
 
 def run(optimizer, x, gradients):
-    params, state = jnp.asarray(x), optimizer.init(jnp.asarray(x))
+    params = {"x": jnp.asarray(x)}
+    state = optimizer.init(params)
     update = jax.jit(optimizer.update)
     for g in gradients:
-        updates, state = update(jnp.asarray(g), state, params)
+        updates, state = update({"x": jnp.asarray(g)}, state, params)
         params = optax.apply_updates(params, updates)
-    return np.asarray(params)
+    return np.asarray(params["x"])
 
 
 def problem(scale=0.3, shape=(4, 6), steps=5):
@@ -198,7 +199,7 @@ def test_the_decay_exponent_and_the_learning_rate_schedule_reach_the_update():
 
 
 def slots(optimizer, shape):
-    state = optimizer.init(jnp.zeros(shape))
+    state = optimizer.init({"x": jnp.zeros(shape)})
     return sorted(leaf.shape for leaf in jax.tree.leaves(state) if leaf.size > 1)
 
 

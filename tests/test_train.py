@@ -17,6 +17,8 @@ import tiny
 from medmt5 import batches, checkpoints, evaluate, launch, partitioning
 from medmt5 import train as train_lib
 from medmt5.checkpoints import CheckpointConfig
+from medmt5.convert.source import open_source
+from medmt5.restore import RestoreCheckpointConfig, load_params
 from medmt5.state import Architecture, flat_params
 
 
@@ -80,9 +82,9 @@ def test_the_loss_of_a_tiny_run_falls_and_its_files_are_complete(tmp_path):
     assert evaluations[1]["sample_clinical_en/constrained/faithful"] == 100.0
     predictions = tmp_path / "eval/step_60/sample_clinical_en-constrained.jsonl"
     assert len(predictions.read_text(encoding="utf-8").splitlines()) == 8
-    config, vocabulary, formats = checkpoints.read_card(str(tmp_path))
-    assert config == tiny.config() and vocabulary.size == 2036
-    assert formats["sample_clinical_en"]["lengths"] == tiny.LENGTHS
+    card = checkpoints.find_card(str(tmp_path))
+    assert card.config == tiny.config() and (tmp_path / "sentencepiece.model").is_file()
+    assert card.formats["sample_clinical_en"]["lengths"] == tiny.LENGTHS
 
 
 def test_a_finished_run_does_nothing_when_it_is_started_again(finished, caplog):
@@ -247,13 +249,17 @@ def test_a_run_killed_at_random_points_ends_with_the_same_bits(whole, tmp_path):
 # What a run starts from
 
 
+def params_of(folder):
+    return load_params(open_source(str(folder)), Architecture.t5(tiny.config()))
+
+
 def test_parameters_alone_are_taken_with_a_fresh_optimiser_from_step_0(finished, tmp_path, caplog):
     folder, _ = finished
     caplog.set_level(logging.INFO, logger="medmt5")
-    start = dict(initial_checkpoint_path=str(folder), initial_checkpoint_restore="params")
+    start = dict(restore=RestoreCheckpointConfig(str(folder), "params"))
     state = train(tmp_path, 1, optimizer=optax.sgd(0.0), **start)
-    assert "starting from the parameters of" in caplog.text
-    given = checkpoints.load_params(str(folder), Architecture.t5(tiny.config()))
+    assert "29 of 29 parameters, no optimiser state, step 0" in caplog.text
+    given = params_of(folder)
     assert int(state.step) == 1
     assert same_params(state.params, given) == flat_params(given).keys()
 
@@ -261,22 +267,21 @@ def test_parameters_alone_are_taken_with_a_fresh_optimiser_from_step_0(finished,
 def test_a_whole_state_goes_on_from_its_step(finished, tmp_path, caplog):
     folder, digest = finished
     caplog.set_level(logging.INFO, logger="medmt5")
-    start = dict(initial_checkpoint_path=str(folder), initial_checkpoint_restore="state")
+    start = dict(restore=RestoreCheckpointConfig(str(folder)))
     state = train(tmp_path, 12, **start)
-    assert "at step 12" in caplog.text and tiny.digest(state) == digest
+    assert "with optimiser state, step 12" in caplog.text and tiny.digest(state) == digest
     assert int(train(tmp_path, 13, **start).step) == 13
     assert (tmp_path / "checkpoint_13").is_dir()
 
 
 def test_frozen_parameters_stay_and_are_evaluated(finished, tmp_path):
     folder, _ = finished
-    given = checkpoints.load_params(str(folder), Architecture.t5(tiny.config()))
+    given = params_of(folder)
     pattern = "decoder/layers_0/mlp/.*"
     state = train(
         tmp_path,
         3,
-        initial_checkpoint_path=str(folder),
-        initial_checkpoint_restore="params",
+        restore=RestoreCheckpointConfig(str(folder), "params"),
         trainable=pattern,
         train_eval_dataset_cfg=tiny.dataset(split="validation", pack=False),
         infer_eval_dataset_cfg=tiny.dataset(split="validation"),
@@ -289,7 +294,7 @@ def test_frozen_parameters_stay_and_are_evaluated(finished, tmp_path):
     assert same_params(state.frozen, given) == flat_params(given).keys() - trained
     assert scalars(tmp_path, "eval")[-1]["sample_clinical_en/constrained/faithful"] == 100.0
     # The same files serve to label and to resume.
-    loaded = checkpoints.load_params(str(tmp_path), Architecture.t5(tiny.config()))
+    loaded = params_of(tmp_path)
     assert same_params(loaded, state.params) == trained
     assert int(train(tmp_path, 4, trainable=pattern).step) == 4
 
@@ -310,9 +315,8 @@ def test_frozen_parameters_stay_and_are_evaluated(finished, tmp_path):
         ),
         (dict(num_microbatches=3), "BATCH_SIZE 8 does not divide into 3 microbatches"),
         (dict(model=tiny.config(vocab_size=128)), "has 2036 ids, the model only 128 rows.* 2048"),
-        (dict(initial_checkpoint_restore="all"), "'all'; use 'state' or 'params'"),
         (dict(trainable="decoder"), "no parameter matches the trainable pattern 'decoder'"),
-        (dict(initial_checkpoint_path="/nowhere"), "no checkpoint at /nowhere"),
+        (dict(restore=RestoreCheckpointConfig("/nowhere")), "nothing at /nowhere; give a model"),
     ],
 )
 def test_what_does_not_fit_is_refused_before_the_first_step(tmp_path, changes, message):

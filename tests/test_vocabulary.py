@@ -1,8 +1,34 @@
-"""Which ids are text and which are not."""
+"""Which ids are text and which are not, and that they are SeqIO's.
 
+Real models are not part of the project: tests on them are skipped unless MEDMT5_SHARED_DIR, or the
+folder `shared` beside the repository, has `data/vocab`.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
 import pytest
+import shared
+from hypothesis import example, given
+from hypothesis import strategies as st
+from sentencepiece import sentencepiece_model_pb2 as model_pb2
 
 from medmt5.vocabulary import NUM_SENTINELS, PAD_ID, Vocabulary
+
+REPOSITORY = Path(__file__).parents[1]
+GOLDEN = json.loads((REPOSITORY / "tests/golden/tokens.json").read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="session")
+def bare_path(sample_vocabulary_path, tmp_path_factory):
+    """The sample vocabulary without its sentinels, as T5's models are: 1,936 pieces."""
+    model = model_pb2.ModelProto.FromString(Path(sample_vocabulary_path).read_bytes())
+    del model.pieces[-100:]
+    path = tmp_path_factory.mktemp("vocabulary") / "bare.model"
+    path.write_bytes(model.SerializeToString())
+    return str(path)
 
 
 def test_the_sample_vocabulary_is_laid_out_like_mt5(sample_vocabulary):
@@ -108,3 +134,152 @@ def test_a_truncated_file_is_refused(tmp_path, sample_vocabulary_path):
         path.write_bytes(file.read()[:10_000])
     with pytest.raises(ValueError, match="half.model"):
         Vocabulary(str(path))
+
+
+def test_ids_of_medical_text_are_the_golden_ones(sample_vocabulary, sample_vocabulary_path):
+    digest = hashlib.sha256(Path(sample_vocabulary_path).read_bytes()).hexdigest()
+    assert digest == GOLDEN["sha256"], "another sample vocabulary: put SeqIO's ids into tokens.json"
+    for case in GOLDEN["texts"]:
+        assert sample_vocabulary.encode(case["text"]) == case["ids"], case["about"]
+
+
+def test_sentinels_appended_or_inside_give_the_same_vocabulary(sample_vocabulary, bare_path):
+    appended = Vocabulary(bare_path)
+    inside = sample_vocabulary
+    assert (appended.extra_ids, inside.extra_ids) == (100, 0)
+    assert (appended.size, appended.rows, appended.num_sentinels) == (2036, 2048, 100)
+    assert appended.free_ids(62) == inside.free_ids(62)
+    for i in range(-1, 2060):
+        assert appended.is_reserved(i) == inside.is_reserved(i)
+    for i in range(100):
+        assert appended.sentinel(i) == inside.sentinel(i)
+    for case in GOLDEN["texts"]:
+        assert appended.encode(case["text"]) == case["ids"], case["about"]
+        assert appended.decode(case["ids"]) == inside.decode(case["ids"])
+        assert appended.encode_word(case["text"]) == inside.encode_word(case["text"])
+
+
+def test_umt5_has_three_hundred_sentinels(bare_path):
+    # As T5X's umt5/vocab.gin: 256,000 pieces, extra_ids = 300, VOCAB_SIZE = 256384. Here 1,936.
+    vocabulary = Vocabulary(bare_path, extra_ids=300)
+    assert (vocabulary.size, vocabulary.rows) == (1936 + 300, 2304)
+    assert [vocabulary.sentinel(i) for i in (0, 299)] == [2235, 1936]
+    assert vocabulary.decode([2235, 1936]) == "<extra_id_0> <extra_id_299>"
+    # 68 padding rows, then sentinels from the last one up, at most half of them.
+    assert vocabulary.free_ids(70) == (*range(2236, 2304), 1936, 1937)
+    with pytest.raises(ValueError, match="219 added tokens .* 68 padding rows and 150 sentinels"):
+        vocabulary.free_ids(219)
+    with pytest.raises(ValueError, match="sentinel 300 does not exist; there are 300"):
+        vocabulary.sentinel(300)
+
+
+def test_a_vocabulary_may_have_no_sentinels(bare_path):
+    vocabulary = Vocabulary(bare_path, extra_ids=0)
+    assert (vocabulary.size, vocabulary.rows, vocabulary.num_sentinels) == (1936, 2048, 0)
+    assert [i for i in range(1940) if vocabulary.is_reserved(i)] == [0, 1, *range(1936, 1940)]
+    assert vocabulary.free_ids(112) == tuple(range(1936, 2048))
+    assert vocabulary.decode(vocabulary.encode("acute")) == "acute"
+    with pytest.raises(ValueError, match="sentinel 0 does not exist; there are 0"):
+        vocabulary.sentinel(0)
+
+
+def test_sentinels_are_not_appended_to_a_model_that_has_its_own(sample_vocabulary_path, bare_path):
+    assert Vocabulary(sample_vocabulary_path, extra_ids=0).size == 2036
+    with pytest.raises(ValueError, match="extra_ids is 100, but .* has 100 sentinels of its own"):
+        Vocabulary(sample_vocabulary_path, extra_ids=100)
+    with pytest.raises(ValueError, match="extra_ids is -1, but .* has 0 .* use 0 or more"):
+        Vocabulary(bare_path, extra_ids=-1)
+
+
+def test_byte_pieces_and_unknown_are_text(sample_vocabulary):
+    gene = sample_vocabulary.encode("\U0001f9ec")  # no piece: "▁" and four bytes
+    pieces = [sample_vocabulary.processor.id_to_piece(i) for i in gene]
+    assert pieces == ["▁", "<0xF0>", "<0x9F>", "<0xA7>", "<0xAC>"]
+    assert not any(map(sample_vocabulary.is_reserved, [*gene, sample_vocabulary.unk_id]))
+
+
+def test_what_lies_beyond_the_ids_is_reserved(sample_vocabulary):
+    assert all(map(sample_vocabulary.is_reserved, (-1, 2036, 2048, 250_112)))
+
+
+def test_a_sentinel_begins_a_word_in_text_but_is_unknown_as_a_word(sample_vocabulary):
+    assert 2035 in sample_vocabulary.encode("acute <extra_id_0>itis")
+    assert 2035 not in sample_vocabulary.encode("acute<extra_id_0>")
+    assert sample_vocabulary.encode_word("<extra_id_0>") == (2,)
+
+
+def test_half_a_surrogate_pair_is_encoded_as_a_question_mark(sample_vocabulary):
+    assert sample_vocabulary.encode("a \ud800") == sample_vocabulary.encode("a ?")
+
+
+@given(word=st.text(max_size=20), seed=st.integers(0, 3))
+@example("<extra_id_0>", 0)
+@example("＜extra_id_7＞", 0)
+@example("</s><pad>", 0)
+@example("<0x41>", 0)
+def test_no_word_has_a_reserved_id(sample_vocabulary, word, seed):
+    ids = sample_vocabulary.encode_word(word)
+    assert ids and not any(map(sample_vocabulary.is_reserved, ids))
+    drawn = sample_vocabulary.sample_word(word, np.random.default_rng(seed))
+    assert drawn and not any(map(sample_vocabulary.is_reserved, drawn))
+
+
+@given(
+    word=st.text(
+        "abcdefghijklmnopqrstuvwxyzáàâäéèêëíñóöúüçœßжщъяΔ患者糖尿病がン0123456789.,;-", min_size=1
+    )
+)
+def test_words_come_back_from_their_ids(sample_vocabulary, word):
+    assert sample_vocabulary.decode(sample_vocabulary.encode_word(word)) == word
+
+
+def test_ids_are_those_of_seqio(sample_vocabulary, sample_vocabulary_path, bare_path):
+    seqio = pytest.importorskip("seqio")
+    for path, extra_ids in [(sample_vocabulary_path, 0), (bare_path, 100), (bare_path, 300)]:
+        vocabulary = Vocabulary(path, extra_ids=extra_ids)
+        reference = seqio.SentencePieceVocabulary(path, extra_ids=extra_ids)
+        assert vocabulary.size == reference.vocab_size
+        for case in GOLDEN["texts"]:
+            ids = vocabulary.encode(case["text"])
+            assert ids == reference.encode(case["text"]), case["about"]
+            assert ids == reference.encode_tf(case["text"]).numpy().tolist(), case["about"]
+
+
+@pytest.mark.parametrize("name", ["mt5-subset-cn.model", "t5-english.spiece.model"])
+def test_ids_of_the_real_models_are_those_of_seqio(name):
+    path = str(shared.needs(f"data/vocab/{name}"))
+    seqio = pytest.importorskip("seqio")
+    vocabulary = Vocabulary(path)
+    reference = seqio.SentencePieceVocabulary(path, extra_ids=vocabulary.extra_ids)
+    assert vocabulary.size == reference.vocab_size
+    for case in GOLDEN["texts"]:
+        assert vocabulary.encode(case["text"]) == reference.encode(case["text"]), case["about"]
+
+
+def test_the_real_english_t5_has_a_hundred_sentinels_appended():
+    vocabulary = Vocabulary(str(shared.needs("data/vocab/t5-english.spiece.model")))
+    assert (vocabulary.extra_ids, vocabulary.size, vocabulary.rows) == (100, 32_100, 32_128)
+    assert [vocabulary.sentinel(i) for i in (0, 1, 99)] == [32_099, 32_098, 32_000]
+    assert vocabulary.free_ids(29) == (*range(32_100, 32_128), 32_000)
+    text = [i for i in range(32_128) if not vocabulary.is_reserved(i)]
+    assert text == [*range(2, 32_000)]
+    # T5 has no byte pieces: a character without a piece is <unk>. "▁" is 3.
+    assert vocabulary.encode("患") == [3, 2]
+    # The id that T5's examples have for "translate English to German: ".
+    assert vocabulary.encode("translate English to German:") == [13959, 1566, 12, 2968, 10]
+
+
+def test_the_real_mt5_has_its_sentinels_inside():
+    vocabulary = Vocabulary(str(shared.needs("data/vocab/mt5-subset-cn.model")))
+    # Row of the subset -> id in mT5, and two of mT5's padding rows.
+    keep = json.loads(shared.needs("data/vocab/mt5-subset-cn.keep_tokens.json").read_text())
+    assert vocabulary.extra_ids == 0
+    assert vocabulary.num_sentinels == NUM_SENTINELS
+    assert [keep[vocabulary.sentinel(i)] for i in range(100)] == [*range(250_099, 249_999, -1)]
+    assert keep[vocabulary.size :] == [250_100, 250_101]
+    assert [keep[i] for i in (PAD_ID, vocabulary.eos_id, vocabulary.unk_id)] == [0, 1, 2]
+    full = [[keep[i] for i in vocabulary.encode(text)] for text in (".", "The", "患者", "\x00")]
+    # "▁" is 259; byte pieces begin at 3.
+    assert full == [[259, 260], [486], [259, 53737], [259, 3]]
+    text = [keep[i] for i in range(vocabulary.rows) if not vocabulary.is_reserved(i)]
+    assert min(text) == 2 and max(text) < 250_000

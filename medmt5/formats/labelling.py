@@ -91,6 +91,12 @@ class TagSet:
         ids = vocabulary.free_ids(2 * len(labels))
         return cls(tuple(labels), ids[0::2], ids[1::2])
 
+    def names(self) -> dict[int, str]:
+        """Spelling of every tag, for tokenizers that show it: `<Disease>` and `</Disease>`."""
+        opened = {i: f"<{label}>" for i, label in zip(self.open_ids, self.labels, strict=True)}
+        closed = {i: f"</{label}>" for i, label in zip(self.close_ids, self.labels, strict=True)}
+        return opened | closed
+
 
 def render(words: Sequence[Sequence[int]], spans: Sequence[Span], tags: TagSet) -> list[int]:
     """Target ids: the words' own ids with tag ids around each span; no end of sequence.

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from medmt5.formats.text import split_words
-from medmt5.vocabulary import NUM_SENTINELS, Vocabulary
+from medmt5.vocabulary import Vocabulary
 
 COPY_LENGTHS = (6, 48)  # tokens, log-uniform: short ones are learnt first, long ones must follow
 
@@ -149,10 +149,10 @@ class SpanCorruption:
                 f"inputs of {lengths['inputs']} tokens come with targets of {dropped + spans + 1}, "
                 f"but TASK_FEATURE_LENGTHS allows {lengths['targets']}; raise targets"
             )
-        if spans > NUM_SENTINELS:
+        if spans > self.vocabulary.num_sentinels:
             raise ValueError(
-                f"chunks of {size} tokens have {spans} spans, but there are {NUM_SENTINELS} "
-                "sentinels; shorten inputs"
+                f"chunks of {size} tokens have {spans} spans, but there are "
+                f"{self.vocabulary.num_sentinels} sentinels; shorten inputs"
             )
         parts = [np.asarray(self.encode(raw["text"]), np.int32) for raw in raws]
         tokens = np.concatenate(parts) if parts else np.zeros(0, np.int32)

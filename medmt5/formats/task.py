@@ -91,14 +91,19 @@ def register(
     signature: Mapping[str, tf.TensorSpec],
     make_format: Callable[[Vocabulary], Format],
     vocabulary_path: str = MT5_VOCABULARY,
+    extra_ids: int | None = None,
 ) -> Task:
-    """Register a task under `name`, for our trainer and for plain SeqIO alike."""
-    spm = seqio.SentencePieceVocabulary(vocabulary_path)
+    """Register a task under `name`, for our trainer and for plain SeqIO alike.
+
+    `extra_ids` are the sentinels to append to the vocabulary: 300 for umT5, 100 for T5; none, the
+    default here, for mT5.
+    """
+    spm = seqio.SentencePieceVocabulary(vocabulary_path, extra_ids=extra_ids or 0)
     features = {key: seqio.Feature(vocabulary=spm, add_eos=False) for key in ("inputs", "targets")}
 
     def to_ids(dataset: tf.data.Dataset, sequence_length: Mapping[str, int] | None):
         """The format as one SeqIO preprocessor, with a fixed seed per example."""
-        format_ = make_format(Vocabulary(vocabulary_path))
+        format_ = make_format(Vocabulary(vocabulary_path, extra_ids))
 
         def generate() -> Iterator[dict[str, np.ndarray]]:
             raws = (decode_strings(raw) for raw in dataset.as_numpy_iterator())

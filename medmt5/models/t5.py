@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -45,6 +46,8 @@ class T5Config:
       mlp_activations: one name for T5 1.0, two for the gated block of T5 1.1.
       dropout_rate: in [0, 1).
       logits_via_embedding: True ties the output matrix to the embedding (T5 1.0).
+      relative_bias_per_layer: each layer has its own table of relative biases (umT5, and T5X's
+        `scalable_t5`); otherwise a stack shares one (T5, mT5).
       float32_attention_logits: compute attention logits in float32 even when dtype is bfloat16.
       embedding_init_scale: standard deviation of the embedding at initialisation. T5X: 1.0. Small
         models trained from scratch learn faster from less.
@@ -64,6 +67,7 @@ class T5Config:
     mlp_activations: tuple[str, ...] = ("gelu", "linear")
     dropout_rate: float = 0.1
     logits_via_embedding: bool = False
+    relative_bias_per_layer: bool = False
     float32_attention_logits: bool = False
     embedding_init_scale: float = 1.0
     neighbour_bias_init: float = 0.0
@@ -91,22 +95,25 @@ class T5Config:
 
 
 class Cache(NamedTuple):
-    """What decoding keeps per row: one array per layer in each tuple.
+    """What decoding keeps: one array per layer in each tuple.
 
     The self-attention arrays are (rows, length, heads, kv), the cross-attention arrays
-    (rows, source, heads, kv). Entries at and after a row's position are stale and masked.
+    (batch, source, heads, kv): rows are batch x beams, the beams of a source side by side.
+    Entries at and after a row's position are stale and masked.
     """
 
     keys: tuple[Array, ...]
     values: tuple[Array, ...]
     cross_keys: tuple[Array, ...]
     cross_values: tuple[Array, ...]
-    source_mask: Bool[Array, "rows source"]
+    source_mask: Bool[Array, "batch source"]
 
 
 class EncoderLayer(nnx.Module):
     def __init__(self, config: T5Config, *, rngs: nnx.Rngs):
         norm = dict(dtype=config.dtype, rngs=rngs)
+        if config.relative_bias_per_layer:
+            self.relpos_bias = RelativePositionBias(config, bidirectional=True, rngs=rngs)
         self.pre_attention_layer_norm = RMSNorm(config.emb_dim, **norm)
         self.attention = Attention(config, rngs=rngs)
         self.pre_mlp_layer_norm = RMSNorm(config.emb_dim, **norm)
@@ -125,6 +132,8 @@ class EncoderLayer(nnx.Module):
 class DecoderLayer(nnx.Module):
     def __init__(self, config: T5Config, *, rngs: nnx.Rngs):
         norm = dict(dtype=config.dtype, rngs=rngs)
+        if config.relative_bias_per_layer:
+            self.relpos_bias = RelativePositionBias(config, bidirectional=False, rngs=rngs)
         self.pre_self_attention_layer_norm = RMSNorm(config.emb_dim, **norm)
         self.self_attention = Attention(config, rngs=rngs)
         self.pre_cross_attention_layer_norm = RMSNorm(config.emb_dim, **norm)
@@ -150,21 +159,40 @@ class DecoderLayer(nnx.Module):
         keys, values = self_keys_values(*self.self_attention.keys_values(normed))
         attended = self.self_attention(normed, keys, values, bias=bias, mask=mask, rngs=rngs)
         x = x + dropout(attended, self.dropout_rate, rngs)
+        # Several rows may share one source (beams): they are so many queries to it.
+        normed = self.pre_cross_attention_layer_norm(x)
         attended = self.encoder_decoder_attention(
-            self.pre_cross_attention_layer_norm(x),
+            normed.reshape(cross_keys.shape[0], -1, x.shape[-1]),
             cross_keys,
             cross_values,
             mask=cross_mask,
             rngs=rngs,
-        )
+        ).reshape(x.shape)
         x = x + dropout(attended, self.dropout_rate, rngs)
         y = self.mlp(self.pre_mlp_layer_norm(x), rngs=rngs)
         return x + dropout(y, self.dropout_rate, rngs), (keys, values)
 
 
-class Encoder(nnx.Module):
+class Stack(nnx.Module):
+    """Numbered layers, and their relative biases: one table for all, or one per layer."""
+
+    config: T5Config
+
+    def layer(self, i: int) -> Any:
+        return getattr(self, f"layers_{i}")
+
+    def bias_of(self, query_positions: Array, key_positions: Array) -> Callable[[int], Array]:
+        """The bias to add in a given layer, (rows or nothing, heads, query, key)."""
+        if self.config.relative_bias_per_layer:
+            return lambda i: self.layer(i).relpos_bias(query_positions, key_positions)
+        shared = self.relpos_bias(query_positions, key_positions)
+        return lambda i: shared
+
+
+class Encoder(Stack):
     def __init__(self, config: T5Config, *, rngs: nnx.Rngs):
-        self.relpos_bias = RelativePositionBias(config, bidirectional=True, rngs=rngs)
+        if not config.relative_bias_per_layer:
+            self.relpos_bias = RelativePositionBias(config, bidirectional=True, rngs=rngs)
         for i in range(config.num_encoder_layers):
             setattr(self, f"layers_{i}", EncoderLayer(config, rngs=rngs))
         self.encoder_norm = RMSNorm(config.emb_dim, dtype=config.dtype, rngs=rngs)
@@ -172,16 +200,17 @@ class Encoder(nnx.Module):
 
     def __call__(self, x: Array, *, mask: Array, rngs: nnx.Rngs | None) -> Array:
         positions = jnp.arange(x.shape[1])
-        bias = self.relpos_bias(positions, positions)[None]
+        bias_of = self.bias_of(positions, positions)
         x = dropout(x, self.config.dropout_rate, rngs)
         for i in range(self.config.num_encoder_layers):
-            x = getattr(self, f"layers_{i}")(x, bias=bias, mask=mask, rngs=rngs)
+            x = self.layer(i)(x, bias=bias_of(i), mask=mask, rngs=rngs)
         return dropout(self.encoder_norm(x), self.config.dropout_rate, rngs)
 
 
-class Decoder(nnx.Module):
+class Decoder(Stack):
     def __init__(self, config: T5Config, *, rngs: nnx.Rngs):
-        self.relpos_bias = RelativePositionBias(config, bidirectional=False, rngs=rngs)
+        if not config.relative_bias_per_layer:
+            self.relpos_bias = RelativePositionBias(config, bidirectional=False, rngs=rngs)
         for i in range(config.num_decoder_layers):
             setattr(self, f"layers_{i}", DecoderLayer(config, rngs=rngs))
         self.decoder_norm = RMSNorm(config.emb_dim, dtype=config.dtype, rngs=rngs)
@@ -195,9 +224,6 @@ class Decoder(nnx.Module):
             )
         self.config = config
 
-    def layer(self, i: int) -> DecoderLayer:
-        return getattr(self, f"layers_{i}")
-
     def cross_keys_values(self, encoded: Array) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
         """Cross-attention keys and values of every layer; they depend on the source alone."""
         pairs = [
@@ -210,7 +236,7 @@ class Decoder(nnx.Module):
         self,
         x: Array,
         *,
-        bias: Array,
+        bias_of: Callable[[int], Array],
         mask: Array,
         cross_keys: tuple[Array, ...],
         cross_values: tuple[Array, ...],
@@ -225,7 +251,7 @@ class Decoder(nnx.Module):
             x, keys_values = self.layer(i)(
                 x,
                 self_keys_values=lambda k, v, i=i: merge(i, k, v),
-                bias=bias,
+                bias=bias_of(i),
                 mask=mask,
                 cross_keys=cross_keys[i],
                 cross_values=cross_values[i],
@@ -304,7 +330,7 @@ class Transformer(nnx.Module):
         cross_keys, cross_values = self.decoder.cross_keys_values(encoded)
         hidden, _ = self.decoder(
             self.token_embedder(input_tokens),
-            bias=self.decoder.relpos_bias(positions, positions)[None],
+            bias_of=self.decoder.bias_of(positions, positions),
             mask=_same_segment(target, target) & causal,
             cross_keys=cross_keys,
             cross_values=cross_values,
@@ -354,7 +380,7 @@ class Transformer(nnx.Module):
 
         hidden, kept = self.decoder(
             self.token_embedder(tokens),
-            bias=self.decoder.relpos_bias(queries, keys_at),
+            bias_of=self.decoder.bias_of(queries, keys_at),
             mask=(keys_at[:, None, :] <= queries[:, :, None])[:, None],
             cross_keys=cache.cross_keys,
             cross_values=cache.cross_values,

@@ -1,0 +1,277 @@
+"""Starting from a checkpoint of any kind: ours, T5X's or Hugging Face's.
+
+Going on with a run after an interruption is `checkpoints`' business; this is about the first state
+of a new one. Nothing is taken in silence: what is missing, of another shape or unused is named.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from etils import epath
+from flax.traverse_util import unflatten_dict
+
+from medmt5.convert.source import Source, check_parameters, listing, open_source
+from medmt5.state import (
+    Architecture,
+    Params,
+    TrainState,
+    flat_leaves,
+    flat_params,
+    parameter_of,
+)
+from medmt5.vocabulary import Vocabulary
+
+log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class RestoreCheckpointConfig:
+    """What to start from.
+
+    Attributes:
+      path: a checkpoint or model directory of medmt5, a T5X checkpoint, or a Hugging Face
+        directory; None starts from random weights.
+      restore: "state" takes the parameters, and the step and the optimiser's state where the
+        checkpoint has them, as T5X does; "params" takes the parameters and starts at step 0.
+      assignment_map: pairs (regular expression over our full names, name in the checkpoint, in
+        which \\1 is a group); the first that matches counts. None instead of a name leaves the
+        parameter as it was initialised. As in T5X.
+      resize: regular expression over full names: where shapes differ, the part that both have is
+        taken, from the first row on, and the rest stays as initialised. A vocabulary that grew:
+        `token_embedder/embedding|decoder/logits_dense/kernel`.
+    """
+
+    path: str | None
+    restore: str = "state"
+    assignment_map: Sequence[tuple[str, str | None]] = ()
+    resize: str = ""
+
+    def __post_init__(self):
+        if self.restore not in ("state", "params"):
+            raise ValueError(f"restore is {self.restore!r}; use 'state' or 'params'")
+        for pair in self.assignment_map:
+            if len(pair) != 2:
+                raise ValueError(f"assignment_map has {pair!r}; use pairs (pattern, name or None)")
+
+
+class Plan(NamedTuple):
+    """What is read from where.
+
+    Attributes:
+      source: the checkpoint.
+      parameters: our name -> name there, for those that are taken.
+      resized: our names of those that are taken in part.
+      slots: keys of the optimiser's arrays that are taken.
+      with_step: the step is taken.
+    """
+
+    source: Source
+    parameters: dict[str, str]
+    resized: frozenset[str]
+    slots: tuple[str, ...]
+    with_step: bool
+
+
+def plan(
+    config: RestoreCheckpointConfig,
+    abstract: TrainState,
+    *,
+    vocabulary: Vocabulary | None = None,
+) -> Plan:
+    """Open the checkpoint and match it with a state, without reading its arrays.
+
+    Args:
+      config: what to take; its path must be given.
+      abstract: the state to fill, shapes only.
+      vocabulary: in use; a warning is logged if the checkpoint comes with another one.
+
+    Raises:
+      ValueError: names every parameter that is missing or of another shape.
+    """
+    assert config.path is not None
+    source = open_source(config.path)
+    _compare_vocabularies(source, vocabulary)
+    want = flat_params(abstract.params) | flat_params(abstract.frozen)
+    have = source.params
+    taken: dict[str, str] = {}
+    resized: set[str] = set()
+    fresh: list[str] = []
+    problems: list[str] = []
+    for name, leaf in sorted(want.items()):
+        there = _assigned(name, config.assignment_map)
+        if there is None:
+            fresh.append(name)
+        elif there not in have:
+            problems.append(f"{name}: {'' if there == name else there + ' '}is missing")
+        elif have[there] == leaf.shape:
+            taken[name] = there
+        elif (
+            config.resize
+            and re.fullmatch(config.resize, name)
+            and len(have[there]) == len(leaf.shape)
+        ):
+            taken[name] = there
+            resized.add(name)
+        else:
+            problems.append(f"{name} is {have[there]} there, {leaf.shape} in the model")
+    if problems:
+        raise ValueError(
+            f"{source.path} ({source.kind}) does not fit the model in {len(problems)} of its "
+            f"{len(want)} parameters: {listing(problems)}. Check the MODEL gin file; "
+            "INITIAL_CHECKPOINT_ASSIGNMENT_MAP = [('pattern', None)] leaves parameters as "
+            "initialised, INITIAL_CHECKPOINT_RESIZE = 'pattern' takes the rows that both have"
+        )
+    for what, names in (("stay as initialised", fresh), ("are taken in part", sorted(resized))):
+        if names:
+            log.info("%d parameters %s: %s", len(names), what, listing(names))
+    unused = [*source.unused, *sorted(have.keys() - taken.values())]
+    if unused:
+        log.warning("%s has %d arrays without use: %s", source.path, len(unused), listing(unused))
+    as_they_are = {name for name, there in taken.items() if name == there} - resized
+    slots = () if config.restore == "params" else _slots(source, abstract, as_they_are)
+    return Plan(source, taken, frozenset(resized), slots, config.restore == "state")
+
+
+def _assigned(name: str, assignment_map: Sequence[tuple[str, str | None]]) -> str | None:
+    for pattern, replacement in assignment_map:
+        match = re.fullmatch(pattern, name)
+        if match:
+            return None if replacement is None else match.expand(replacement)
+    return name
+
+
+def _slots(source: Source, abstract: TrainState, whole: set[str]) -> tuple[str, ...]:
+    """Keys of the optimiser's arrays to take: all but those of parameters not taken as they are."""
+    if not source.slots:
+        log.warning("%s holds no optimiser state: the optimiser starts anew", source.path)
+        return ()
+    trained = flat_params(abstract.params)
+    want = {}
+    for name, leaf in flat_leaves(abstract.opt_state).items():
+        parameter = parameter_of(name, trained)
+        if parameter is None or parameter in whole:
+            want[f"opt_state/{name}"] = tuple(leaf.shape)
+    if differ := sorted(key for key in want if source.arrays.get(key) != want[key]):
+        raise ValueError(
+            f"{source.path} was saved with another optimiser: it has no {differ[0]} of shape "
+            f"{want[differ[0]]} ({len(differ)} of {len(want)} arrays differ); keep the optimiser, "
+            "or take the parameters alone: INITIAL_CHECKPOINT_RESTORE = 'params'"
+        )
+    return tuple(sorted(want))
+
+
+def fill(plan: Plan, state: TrainState, shardings: TrainState) -> TrainState:
+    """Put what was planned into a fresh state, array by array.
+
+    Args:
+      plan: what `plan` returned for this state.
+      state: freshly initialised.
+      shardings: of its arrays.
+
+    Raises:
+      ValueError: an array is damaged.
+    """
+    there = {f"params/{name}": f"params/{source}" for name, source in plan.parameters.items()}
+    params, frozen = flat_params(state.params), flat_params(state.frozen)
+    opt_state = flat_leaves(state.opt_state)
+    sharding = {f"params/{k}": v for k, v in flat_params(shardings.params).items()}
+    sharding |= {f"params/{k}": v for k, v in flat_params(shardings.frozen).items()}
+    sharding |= {f"opt_state/{k}": v for k, v in flat_leaves(shardings.opt_state).items()}
+    targets: dict[str, list[str]] = {}
+    for ours, source in (there | {key: key for key in plan.slots}).items():
+        targets.setdefault(source, []).append(ours)
+    for source, array in plan.source.stream(targets):
+        for key in targets[source]:
+            prefix, _, name = key.partition("/")
+            leaves = opt_state if prefix == "opt_state" else params if name in params else frozen
+            old = leaves[name]
+            if name in plan.resized:
+                leaves[name] = _overlay(old, array, sharding[key])
+            else:
+                leaves[name] = _place(np.asarray(array, old.dtype), sharding[key])
+    step = state.step
+    if plan.with_step:
+        step = _place(np.asarray(plan.source.step, step.dtype), shardings.step)
+    log.info(
+        "starting from %s (%s): %d of %d parameters, %s, step %d",
+        plan.source.path,
+        plan.source.kind,
+        len(plan.parameters),
+        len(params) + len(frozen),
+        "with optimiser state" if plan.slots else "no optimiser state",
+        int(step),
+    )
+    return state._replace(
+        step=step,
+        params=unflatten_dict(params, sep="/"),
+        frozen=unflatten_dict(frozen, sep="/"),
+        opt_state=jax.tree.unflatten(jax.tree.structure(state.opt_state), opt_state.values()),
+    )
+
+
+def load_params(
+    source: Source, architecture: Architecture, shardings: Params | None = None
+) -> Params:
+    """All parameters of a checkpoint, trained and frozen alike.
+
+    Args:
+      source: an opened checkpoint.
+      architecture: names and shapes to expect.
+      shardings: where to put them; by default whole on the first device.
+
+    Raises:
+      ValueError: a parameter is missing, has another shape, or is damaged.
+    """
+    check_parameters(source.path, source.params, architecture.shapes)
+    where = flat_params(shardings) if shardings else {}
+    one = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    out = {}
+    for key, array in source.stream(f"params/{name}" for name in flat_params(architecture.shapes)):
+        name = key.removeprefix("params/")
+        out[name] = _place(array, where.get(name, one))
+    return unflatten_dict(out, sep="/")
+
+
+def vocabulary_of(source: Source) -> Vocabulary:
+    """The vocabulary that is stored beside a checkpoint.
+
+    Raises:
+      ValueError: there is none.
+    """
+    if source.vocabulary is None:
+        raise ValueError(
+            f"{source.path} has no SentencePiece model beside it; set VOCABULARY, or make a model "
+            "directory of it: medmt5 convert --to medmt5 --vocabulary sentencepiece.model"
+        )
+    return Vocabulary(source.vocabulary, source.extra_ids)
+
+
+def _place(array: np.ndarray, sharding: jax.sharding.Sharding) -> jax.Array:
+    """On its devices; of several hosts, each gives the parts of its own."""
+    return jax.make_array_from_callback(array.shape, sharding, lambda index: array[index])
+
+
+def _overlay(old: jax.Array, array: np.ndarray, sharding: jax.sharding.Sharding) -> jax.Array:
+    """`old` with its first rows (of every axis) replaced by those of `array`."""
+    both = tuple(slice(0, min(a, b)) for a, b in zip(old.shape, array.shape, strict=True))
+    part = np.ascontiguousarray(array[both])
+    return jax.jit(lambda x, y: x.at[both].set(y), out_shardings=sharding)(old, jnp.asarray(part))
+
+
+def _compare_vocabularies(source: Source, vocabulary: Vocabulary | None) -> None:
+    if vocabulary is None or source.vocabulary is None:
+        return
+    a, b = (epath.Path(p).read_bytes() for p in (source.vocabulary, vocabulary.path))
+    if a != b:
+        log.warning(
+            "%s was trained with the vocabulary beside it, which is not %s: its embeddings will "
+            "be taken for other words", source.path, vocabulary.path,
+        )  # fmt: skip
