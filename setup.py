@@ -32,6 +32,9 @@ EXTRAS = {
     "data": DATA,
     "tpu": ["jax[tpu]>=0.10.2"],
     "gpu": ["jax[cuda13]>=0.10.2"],
+    # T5X itself, for gin_configs/t5x. It brings airio, jestimator, clu and seqio by git URL, so give
+    # it an environment of its own.
+    "t5x": [*DATA, "t5x @ git+https://github.com/google-research/t5x", "tensorboard"],
     "hf": ["transformers>=5", "torch", "safetensors"],
     "test": [
         *DATA,
@@ -58,6 +61,7 @@ setup(
         "medmt5.convert",
         "medmt5.formats",
         "medmt5.models",
+        "medmt5.t5x_gin",
         "medmt5.gin_configs",
         "medmt5.tasks",
         "medmt5.sample_data",

@@ -7,6 +7,7 @@ files that you trust.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import difflib
 import importlib
 import importlib.util
@@ -15,6 +16,14 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
+
+from medmt5.t5x_gin import modules as t5x_modules
+from medmt5.t5x_gin.tables import FLAGS, MACROS
+
+log = logging.getLogger(__name__)
+
+# Stands in for T5X's own gin files: `include 't5x/...'` finds what is under here.
+T5X_FILES = "gin_configs/t5x_compat"
 
 COMMANDS = {"train": ("medmt5.train", "train"), "eval": ("medmt5.evaluate", "evaluate")}
 
@@ -99,6 +108,20 @@ def gin_flags(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     return bindings, others
 
 
+@contextlib.contextmanager
+def t5x_names() -> Iterator[None]:
+    """While this lasts, gin's imports of T5X's modules give our stand-ins (`t5x_gin`)."""
+    from gin import config
+
+    # gin looks `__import__` up as a global name, so sys.modules stays as it is: a task module that
+    # imports the real T5X still gets that.
+    config.__import__ = t5x_modules.import_module  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        del config.__import__  # type: ignore[attr-defined]
+
+
 def parse_gin(
     files: Sequence[str], bindings: Sequence[str], search_paths: Iterable[str] = (".",)
 ) -> None:
@@ -107,28 +130,61 @@ def parse_gin(
     Raises:
       ValueError: a missing file, a syntax error, an unknown name, or a macro that nothing reads.
     """
-    import gin
+    import gin.config
 
     gin.clear_config()
-    # Set, not added to: gin keeps the paths of earlier calls.
-    gin.config._LOCATION_PREFIXES[:] = [*search_paths, config_root()]
+    _forget_imported_names()
+    # Set, not added to: gin keeps the paths of earlier calls. T5X's own files come first, if any.
+    root = config_root()
+    gin.config._LOCATION_PREFIXES[:] = [*search_paths, root, os.path.join(root, T5X_FILES)]
     try:
-        gin.parse_config_files_and_bindings(list(files), list(bindings), finalize_config=False)
+        with t5x_names():
+            gin.parse_config_files_and_bindings(list(files), list(bindings), finalize_config=False)
     except OSError as error:
         raise ValueError(
             f"{error}; gin files that ship with medmt5 are named gin_configs/..., as in "
-            "gin_configs/recipes/quickstart_finetune.gin"
+            "gin_configs/recipes/quickstart_finetune.gin; those that stand in for T5X's are in "
+            f"{T5X_FILES}/, for others give the folder that holds t5x/ in --gin_search_paths"
         ) from error
     except (SyntaxError, ImportError, AttributeError, NameError) as error:
         raise ValueError(f"gin: {error}") from error
-    check_macros(gin.config._CONFIG)
+    check_macros(gin.config._CONFIG, as_t5x=bool(_t5x_entries()))
     gin.finalize()
 
 
-def check_macros(config: Any) -> None:
+def _forget_imported_names() -> None:
+    """Drop what earlier gin files imported: `network.T5Config` may now be another module's."""
+    from gin.config import _INVERSE_REGISTRY, _REGISTRY
+
+    for selector, configurable in list(_REGISTRY.items()):
+        if configurable.import_source is not None:
+            _REGISTRY.pop(selector)
+            _INVERSE_REGISTRY.pop(configurable.wrapped, None)
+
+
+def _t5x_entries() -> dict[str, Any]:
+    """command -> T5X's program that the parsed files configure, of which there is at most one."""
+    from gin.config import _CONFIG, _inverse_lookup
+
+    scripts = sys.modules.get("medmt5.t5x_gin.scripts")  # loaded if a file imported T5X's names
+    bound = {selector for _, selector in _CONFIG}
+    found = {}
+    for command, programs in scripts.ENTRIES.items() if scripts else ():
+        for program in programs:
+            configurable = _inverse_lookup(program)
+            if configurable is not None and configurable.selector in bound:
+                found[command] = program
+    return found
+
+
+def check_macros(config: Any, *, as_t5x: bool = False) -> None:
     """Raise ValueError for macros that are required and not set, or set and never read.
 
     gin itself ignores a misspelt macro, and names a missing one only in an inner error.
+
+    Args:
+      config: of gin.
+      as_t5x: T5X's own names may be set and not read, as in files for several of its programs.
     """
     macros = {
         scope: v["value"] for (scope, selector), v in config.items() if selector == "gin.macro"
@@ -142,7 +198,13 @@ def check_macros(config: Any) -> None:
     if missing := sorted(required | (read - macros.keys())):
         flags = " ".join(f"--gin.{name}=..." for name in missing)
         raise ValueError(f"{', '.join(missing)} must be set: add {flags}")
-    if unread := sorted(macros.keys() - read):
+    if refused := sorted(macro for macro in macros.keys() - read if MACROS.get(macro)):
+        raise ValueError(f"macro {refused[0]} is T5X's, not ours: {MACROS[refused[0]]}")
+    unread = sorted(macros.keys() - read)
+    if as_t5x and (known := [macro for macro in unread if macro in MACROS]):
+        log.info("set, but nothing reads it: %s", ", ".join(known))
+        unread = [macro for macro in unread if macro not in MACROS]
+    if unread:
         near = difflib.get_close_matches(unread[0], sorted(read), n=1)
         hint = (
             f"did you mean {near[0]}?" if near else f"macros read here: {', '.join(sorted(read))}"
@@ -177,9 +239,21 @@ def run(
 
     import_seqio()
     parse_gin(files, bindings, search_paths)
+    programs = _t5x_entries()
+    if programs and command not in programs:
+        raise ValueError(f"these gin files are for `medmt5 {next(iter(programs))}`")
     module, function = COMMANDS[command]
-    entry = gin.get_configurable(getattr(importlib.import_module(module), function))
-    return entry(describe_config=gin.operative_config_str, dry_run=dry_run)
+    ours = getattr(importlib.import_module(module), function)
+    entry = gin.get_configurable(programs.get(command, ours))
+    return entry(describe_config=operative_config, dry_run=dry_run)
+
+
+def operative_config() -> str:
+    """The values that were used, as gin: the same command with this file alone repeats the run."""
+    import gin
+
+    with t5x_names():
+        return gin.operative_config_str()
 
 
 def main(command: str, arguments: Sequence[str] | None = None) -> None:
@@ -187,6 +261,9 @@ def main(command: str, arguments: Sequence[str] | None = None) -> None:
     arguments = sys.argv[1:] if arguments is None else arguments
     setup_logging()
     with errors_to_exit():
+        for argument in arguments:
+            if (flag := argument.partition("=")[0]) in FLAGS:
+                raise ValueError(f"{flag} is T5X's, not ours: {FLAGS[flag]}")
         bindings, others = gin_flags(arguments)
         flags = parser(command).parse_args(others)
         if not flags.gin_file:

@@ -116,6 +116,10 @@ class Vocabulary:
         """
         return token in self._control or token in self._sentinels or not 0 <= token < self.size
 
+    def begins_word(self, token: int) -> bool:
+        """Whether a piece starts with the mark `▁` of a space before it."""
+        return 0 <= token < self.size and self.processor.id_to_piece(token).startswith("▁")
+
     def encode(self, text: str) -> list[int]:
         """Ids of a text, without end of sequence: those of SeqIO with the same `extra_ids`.
 

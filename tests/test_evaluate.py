@@ -72,7 +72,7 @@ def test_an_unknown_decoding_mode_is_refused(model, tmp_path):
 
 
 def test_a_folder_without_a_checkpoint_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="no checkpoint at"):
+    with pytest.raises(ValueError, match="is no checkpoint: it is a folder with nothing in it"):
         scored(str(tmp_path), tmp_path / "out")
 
 

@@ -141,6 +141,7 @@ def test_the_labels_are_those_of_the_model(labeller):
 
 def test_a_model_that_was_only_pre_trained_is_refused(tmp_path, sample_vocabulary):
     formats = {"text": {"kind": "span_corruption"}}
+    tiny.labelling_model(str(tmp_path))
     checkpoints.write_card(str(tmp_path), tiny.config(), sample_vocabulary, formats)
     with pytest.raises(ValueError, match="trained for span_corruption, not for labelling"):
         Labeller.load(str(tmp_path))
@@ -150,6 +151,7 @@ def test_tasks_of_different_labels_are_refused(tmp_path, sample_vocabulary):
     formats = {
         name: {"kind": "labelling", "labels": [name], "lengths": tiny.LENGTHS} for name in "ab"
     }
+    tiny.labelling_model(str(tmp_path))
     checkpoints.write_card(str(tmp_path), tiny.config(), sample_vocabulary, formats)
     with pytest.raises(ValueError, match="have different labels"):
         Labeller.load(str(tmp_path))

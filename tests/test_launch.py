@@ -187,6 +187,8 @@ def test_a_recipe_says_what_it_requires_and_builds_at_tiny_size(
     for name in required:
         assert name in heads(recipe), f"{recipe} does not say that it requires {name}"
     bindings = [f"{name} = {values[name]!r}" for name in required]
+    if "VOCAB_SIZE" in macros:
+        bindings.append(f"VOCAB_SIZE = {tiny.ROWS}")  # the rows of the initial checkpoint
     files = [recipe]
     if "VOCABULARY" in macros and "VOCABULARY_PATH" not in macros:
         # mT5's vocabulary is not here; the sample's stands in for it.

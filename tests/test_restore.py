@@ -9,42 +9,14 @@ import numpy as np
 import optax
 import pytest
 import tiny
+from tiny import Run
 
-from medmt5 import checkpoints, optimizers, partitioning, restore
+from medmt5 import checkpoints, partitioning, restore
 from medmt5.convert.source import open_source
 from medmt5.restore import RestoreCheckpointConfig
-from medmt5.state import Architecture, flat_leaves, flat_params, init_state, state_shardings
+from medmt5.state import Architecture, flat_leaves, flat_params
 
 BOTH_ENDS = "token_embedder/embedding|decoder/logits_dense/kernel"
-
-
-class Run:
-    """A fresh state and its shardings; by default on one device."""
-
-    def __init__(self, optimizer=None, seed=0, mesh=None, trainable=".*", **sizes):
-        self.architecture = Architecture.t5(tiny.config(**sizes))
-        optimizer = optimizer or optimizers.adafactor(0.1, min_dim_size_to_factor=16)
-        self.mesh = mesh or tiny.one_device()
-        self.state, _ = init_state(
-            self.architecture, optimizer, seed=seed, mesh=self.mesh, trainable=trainable
-        )
-        self.shardings = state_shardings(self.architecture, self.state, self.mesh)
-
-    def save(self, folder, step=7):
-        """A checkpoint whose optimiser state differs from a fresh one."""
-        opt_state = jax.tree.map(lambda x: x + 3, self.state.opt_state)
-        state = self.state._replace(
-            step=self.state.step + step,
-            opt_state=opt_state,
-        )
-        saver = checkpoints.Checkpoints(str(folder), checkpoints.CheckpointConfig())
-        saver.save(step, state, {})
-        saver.close()
-        return state
-
-    def start(self, folder, *args, **options):
-        config = RestoreCheckpointConfig(str(folder), *args, **options)
-        return restore.fill(restore.plan(config, self.state), self.state, self.shardings)
 
 
 @pytest.fixture(scope="module")

@@ -80,12 +80,11 @@ def convert(
     target = os.path.abspath(target)
     opened = open_source(source)
     words = _vocabulary(opened, vocabulary, extra_ids)
-    keys = [k for k in opened.arrays if not (k.startswith("opt_state/") and params_only)]
-    if to == "hf":
-        keys = [k for k in keys if k.startswith("params/")]
-    elif to == "medmt5":
-        # Which random numbers come next is the business of the run that starts from here.
-        keys = [k for k in keys if k != "key"]
+    # Which random numbers come next (`key`) is the business of the run that starts from here.
+    kept = ("params/",) if to == "hf" else ("params/", "opt_state/", "step")
+    keys = [k for k in opened.arrays if k.startswith(kept)]
+    if params_only:
+        keys = [k for k in keys if not k.startswith("opt_state/")]
     parameters = sum(math.prod(shape) for shape in opened.params.values())
     log.info(
         "%s: %s, step %d, %s parameters in %d arrays, %d arrays of the optimiser, %s",

@@ -362,8 +362,7 @@ class Writer:
     ):
         os.makedirs(folder)
         self.folder, self.table = folder, names(config)
-        with open(os.path.join(folder, CONFIG), "w", encoding="utf-8") as file:
-            json.dump(to_json(config, kind, dtype), file, indent=2)
+        self._last = {CONFIG: to_json(config, kind, dtype)}  # without it nothing looks complete
         shapes = {
             name.tensor: _swapped(expected_shapes(config)[ours], name.transpose)
             for ours, name in self.table.items()
@@ -387,8 +386,7 @@ class Writer:
             files |= dict.fromkeys(shard, file)
         if len(shards) > 1:
             total = sum(math.prod(s) for s in shapes.values()) * np.dtype(dtype).itemsize
-            with open(os.path.join(folder, INDEX), "w", encoding="utf-8") as out:
-                json.dump({"metadata": {"total_size": total}, "weight_map": files}, out, indent=2)
+            self._last[INDEX] = {"metadata": {"total_size": total}, "weight_map": files}
 
     def write(self, key: str, array: np.ndarray) -> None:
         """Write one array of ours; only parameters have a place here."""
@@ -397,4 +395,7 @@ class Writer:
             self._writers[name.tensor].write(name.tensor, array, transpose=name.transpose)
 
     def close(self) -> None:
-        """Nothing is pending: every array is on disk when `write` returns."""
+        """Write config.json and the index of shards."""
+        for name, content in self._last.items():
+            with open(os.path.join(self.folder, name), "w", encoding="utf-8") as file:
+                json.dump(content, file, indent=2)

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from etils import epath
 
 from medmt5 import checkpoints
 from medmt5.convert import arrays
@@ -30,6 +31,8 @@ class OwnSource(Source):
 
 def recognises(path: str) -> bool:
     """Whether a path is a model directory or a checkpoint of ours."""
+    if epath.Path(path, checkpoints.CARD).exists():
+        return True
     try:
         tree = arrays.read_file(checkpoints.latest_checkpoint(path), arrays.ORBAX_INDEX)
     except ValueError:

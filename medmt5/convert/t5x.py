@@ -276,16 +276,9 @@ def _read_index(index: str, content: bytes) -> dict[str, Any]:
         raise ValueError(f"{index} is a zip file (PyTorch's pickles are); {accepted}")
     try:
         tree = serialization.msgpack_restore(content)
-    except (
-        ValueError,
-        KeyError,
-        TypeError,
-        AttributeError,
-        msgpack.exceptions.UnpackException,
-    ) as error:
-        raise ValueError(
-            f"{index} is damaged or no msgpack ({arrays.reason(error)}); {accepted}"
-        ) from error
+    except Exception as error:  # flax and msgpack raise many kinds
+        found = arrays.reason(error)
+        raise ValueError(f"{index} is damaged or no msgpack ({found}); {accepted}") from error
     if not isinstance(tree, dict) or not isinstance(tree.get("optimizer"), dict):
         found = sorted(map(str, tree)) if isinstance(tree, dict) else type(tree).__name__
         raise ValueError(f"{index} holds {found}, not version and optimizer; {accepted}")

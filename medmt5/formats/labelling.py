@@ -9,7 +9,7 @@ decoding text, so no word can be lost, whatever it holds. Search is left to `dec
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import flax.struct
@@ -18,6 +18,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Int
 
 from medmt5.formats.conll import check_tag
+from medmt5.metrics import span_f1
 from medmt5.vocabulary import PAD_ID, Vocabulary
 
 
@@ -196,7 +197,6 @@ def parse_free(
     or mismatched ones dropped. That is what free generation leaves to do; constrained decoding
     never needs it.
     """
-    begins = vocabulary.processor.id_to_piece
     copied: list[int] = []
     spans: list[Span] = []
     count, start, label = 0, 0, -1
@@ -212,8 +212,7 @@ def parse_free(
             label = -1
         else:
             copied.append(token)
-            pieces = vocabulary.processor.get_piece_size()
-            count += token < pieces and begins(token).startswith("▁")
+            count += vocabulary.begins_word(token)
     return spans, copied == [i for word in words for i in word]
 
 
@@ -392,3 +391,40 @@ class Labelling:
         self, tokens: Sequence[int], example: Mapping[str, Any]
     ) -> tuple[list[Span], bool]:
         return parse_free(tokens, example["words"], self.tags, self.vocabulary)
+
+    def scores_free(
+        self,
+        sources: Iterable[Sequence[int]],
+        golds: Iterable[Sequence[int]],
+        predictions: Iterable[Sequence[int]],
+    ) -> dict[str, float]:
+        """Span scores and share of unchanged sources of free generation, ids alone given.
+
+        Words are cut where a piece begins one, so one whose first piece does not joins the word
+        before it, in gold and prediction alike.
+
+        Args:
+          sources: ids of each sentence, ending in end of sequence.
+          golds: target ids.
+          predictions: generated ids, padded.
+        """
+        found, expected, unchanged = [], [], []
+        for source, gold, prediction in zip(sources, golds, predictions, strict=True):
+            words = self._words_of(source)
+            expected.append(parse_free(gold, words, self.tags, self.vocabulary)[0])
+            spans, same = parse_free(prediction, words, self.tags, self.vocabulary)
+            found.append(spans)
+            unchanged.append(same)
+        scores = span_f1(expected, found)
+        del scores["per_label"]
+        return scores | {"unchanged": 100.0 * float(np.mean(unchanged))}
+
+    def _words_of(self, source: Sequence[int]) -> list[list[int]]:
+        words: list[list[int]] = []
+        for i in map(int, source):
+            if i in (self.vocabulary.eos_id, PAD_ID):
+                break
+            if not words or self.vocabulary.begins_word(i):
+                words.append([])
+            words[-1].append(i)
+        return words

@@ -7,7 +7,9 @@ examples, without a TensorFlow graph in between.
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
+import itertools
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -21,6 +23,7 @@ from medmt5.formats.conll import read_conll, read_lines
 from medmt5.vocabulary import Vocabulary
 
 DATA_DIR_VARIABLE = "MEDMT5_DATA_DIR"
+PART = 1000  # raw examples that `prepare` gets at once under plain SeqIO
 MT5_VOCABULARY = "gs://t5-data/vocabs/mc4.250000.100extra/sentencepiece.model"
 
 
@@ -92,11 +95,13 @@ def register(
     make_format: Callable[[Vocabulary], Format],
     vocabulary_path: str = MT5_VOCABULARY,
     extra_ids: int | None = None,
+    metric_objs: Sequence[Any] = (),
 ) -> Task:
     """Register a task under `name`, for our trainer and for plain SeqIO alike.
 
     `extra_ids` are the sentinels to append to the vocabulary: 300 for umT5, 100 for T5; none, the
-    default here, for mT5.
+    default here, for mT5. `metric_objs` score free generation where SeqIO's own evaluator runs, as
+    in T5X; our evaluation asks the format.
     """
     spm = seqio.SentencePieceVocabulary(vocabulary_path, extra_ids=extra_ids or 0)
     features = {key: seqio.Feature(vocabulary=spm, add_eos=False) for key in ("inputs", "targets")}
@@ -107,9 +112,12 @@ def register(
 
         def generate() -> Iterator[dict[str, np.ndarray]]:
             raws = (decode_strings(raw) for raw in dataset.as_numpy_iterator())
-            for i, raw in enumerate(format_.prepare(raws, sequence_length)):
-                example = format_.example(raw, np.random.default_rng([0, i]))
-                yield {key: example[key] for key in features}
+            position = itertools.count()
+            # In training SeqIO repeats the raw examples without end before they get here.
+            while part := list(itertools.islice(raws, PART)):
+                for raw in format_.prepare(part, sequence_length):
+                    example = format_.example(raw, np.random.default_rng([0, next(position)]))
+                    yield {key: example[key] for key in features}
 
         ids = tf.TensorSpec([None], tf.int32)
         return tf.data.Dataset.from_generator(
@@ -123,7 +131,38 @@ def register(
         output_features=features,
         preprocessors=[to_ids],
         make_format=make_format,
+        metric_objs=list(metric_objs),
     )
+
+
+@dataclasses.dataclass
+class FreeScores:
+    """Scores of free generation for SeqIO's evaluator, as T5X runs it.
+
+    A metric object, not a metric function: those get text, in which tags, ids without a piece, are
+    unknown.
+    """
+
+    make_format: Callable[[Vocabulary], Any]
+    vocabulary_path: str
+    model_output_type = seqio.metrics.ModelOutputType.PREDICTION
+    scores: Mapping[str, float] | None = None
+
+    def from_model_output(
+        self, inputs, model_output, features, target_field_name="targets"
+    ) -> FreeScores:
+        """Scores of `model_output`, generated ids, for SeqIO's examples `inputs`."""
+        del features
+        format_ = self.make_format(Vocabulary(self.vocabulary_path))
+        golds = [example[target_field_name] for example in inputs]
+        sources = [example["inputs"] for example in inputs]
+        scores = format_.scores_free(sources, golds, model_output)
+        return dataclasses.replace(self, scores=scores)
+
+    def compute(self) -> Mapping[str, float]:
+        """The scores by name."""
+        assert self.scores is not None
+        return self.scores
 
 
 def register_text(
@@ -135,7 +174,13 @@ def register_text(
 
 
 def register_conll(
-    name: str, paths: Mapping[str, Callable[[], str]], *, rename: Mapping[str, str] = {}, **kwargs
+    name: str,
+    paths: Mapping[str, Callable[[], str]],
+    *,
+    make_format: Callable[[Vocabulary], Format],
+    vocabulary_path: str = MT5_VOCABULARY,
+    rename: Mapping[str, str] = {},
+    **kwargs,
 ) -> Task:
     """A labelling task over CoNLL files; `rename` maps the file's labels to the task's own."""
 
@@ -153,6 +198,9 @@ def register_conll(
         read=read,
         splits=list(paths),
         signature={"words": strings, "tags": strings},
+        metric_objs=[FreeScores(make_format, vocabulary_path)],
+        make_format=make_format,
+        vocabulary_path=vocabulary_path,
         **kwargs,
     )
 

@@ -11,11 +11,12 @@ import medmt5.tasks.sample  # noqa: F401 - registers sample_text_* and sample_cl
 import numpy as np
 import optax
 
-from medmt5 import checkpoints, partitioning
+from medmt5 import checkpoints, optimizers, partitioning, restore
 from medmt5.batches import DatasetConfig
 from medmt5.formats.labelling import Labelling
 from medmt5.models.t5 import T5Config
-from medmt5.state import Architecture, init_state
+from medmt5.restore import RestoreCheckpointConfig
+from medmt5.state import Architecture, init_state, state_shardings
 from medmt5.vocabulary import Vocabulary
 
 LABELS = ("Disease", "Chemical")
@@ -93,3 +94,29 @@ def labelling_model(folder: str, *, labels=LABELS, length: int = LENGTHS["inputs
     saver.save(1, state, {})
     saver.close()
     return folder
+
+
+class Run:
+    """A fresh state and its shardings; by default on one device."""
+
+    def __init__(self, optimizer=None, seed=0, mesh=None, trainable=".*", **sizes):
+        self.architecture = Architecture.t5(config(**sizes))
+        optimizer = optimizer or optimizers.adafactor(0.1, min_dim_size_to_factor=16)
+        self.mesh = mesh or one_device()
+        self.state, _ = init_state(
+            self.architecture, optimizer, seed=seed, mesh=self.mesh, trainable=trainable
+        )
+        self.shardings = state_shardings(self.architecture, self.state, self.mesh)
+
+    def save(self, folder, step=7):
+        """A checkpoint whose optimiser state differs from a fresh one."""
+        opt_state = jax.tree.map(lambda x: x + step, self.state.opt_state)
+        state = self.state._replace(step=self.state.step + step, opt_state=opt_state)
+        saver = checkpoints.Checkpoints(str(folder), checkpoints.CheckpointConfig())
+        saver.save(step, state, {})
+        saver.close()
+        return state
+
+    def start(self, folder, *args, **options):
+        config = RestoreCheckpointConfig(str(folder), *args, **options)
+        return restore.fill(restore.plan(config, self.state), self.state, self.shardings)
