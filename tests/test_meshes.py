@@ -106,6 +106,17 @@ def test_eight_devices_train_as_one_does(one_device, sizes, kernel, embedding):
     np.testing.assert_allclose(losses, expected, rtol=2e-6)
 
 
+def test_factored_slots_are_split_like_the_axis_that_they_keep():
+    mesh = make_mesh(fsdp=2, model=2)
+    factored = optimizers.adafactor(0.02, min_dim_size_to_factor=1)
+    state, shardings = init_state(ARCHITECTURE, factored, seed=0, mesh=mesh)
+    name = "encoder/layers_0/mlp/wi_0/kernel"  # (embed, mlp), mlp the longer
+    assert flat_params(shardings.params)[name].spec == PartitionSpec("fsdp", "model")
+    assert flat_params(shardings.opt_state.v_row)[name].spec == PartitionSpec("fsdp")
+    assert flat_params(shardings.opt_state.v_col)[name].spec == PartitionSpec("model")
+    assert jax.tree.map(lambda x: x.sharding, state) == shardings
+
+
 def test_optimiser_slots_shaped_like_a_parameter_follow_its_sharding():
     mesh = make_mesh(fsdp=2, model=2)
     plain = optimizers.adafactor(0.02, factored=False)

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from medmt5 import checkpoints
 from medmt5.convert import tokenizer
 from medmt5.files import check_manifest, is_remote
 from medmt5.models.t5 import T5Config
@@ -125,6 +126,12 @@ def open_source(path: str, *, verify: bool = True) -> Source:
             if verify and not is_remote(path):
                 check_manifest(path)
             return kind.open_source(path)
+    try:
+        latest = checkpoints.latest_checkpoint(path)  # of T5X's model directory
+    except ValueError:
+        latest = path
+    if latest.rstrip("/") != path.rstrip("/"):
+        return open_source(latest, verify=verify)
     found = "a file" if os.path.isfile(path) else f"a folder with {_some_names(path)}"
     raise ValueError(f"{path} is no checkpoint: it is {found}; give {ACCEPTED}")
 

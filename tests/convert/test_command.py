@@ -6,16 +6,19 @@ import subprocess
 import sys
 
 import numpy as np
+import optax
 import pytest
 import tiny
 from tiny import Run
 
 from medmt5 import checkpoints, optimizers, restore
+from medmt5 import train as train_lib
 from medmt5.convert import command, huggingface, t5x
 from medmt5.convert.source import KINDS, open_source
 from medmt5.convert.tokenizer import read_added
 from medmt5.files import check_manifest
 from medmt5.label import Labeller
+from medmt5.state import Architecture
 
 TEXT = ["La paciente toma ibuprofeno por una artritis reumatoide.", ""]
 
@@ -71,6 +74,24 @@ def test_a_run_goes_on_from_a_converted_checkpoint_of_t5x_with_its_optimiser(run
         assert tiny.digest(got.params) == tiny.digest(state.params)
         opt_state = got.opt_state._replace(count=state.opt_state.count)
         assert tiny.digest(opt_state) == tiny.digest(state.opt_state)
+
+
+@pytest.mark.parametrize("kind", ["t5x", "hf"])
+def test_a_training_run_starts_from_it_directly(labeller, tmp_path, kind, caplog):
+    caplog.set_level("INFO", logger="medmt5")
+    command.convert(labeller, str(tmp_path / "there"), kind)
+    state = train_lib.train(
+        model=tiny.config(),
+        optimizer=optax.sgd(0.0),
+        model_dir=str(tmp_path / "run"),
+        train_dataset_cfg=tiny.dataset(),
+        total_steps=2,
+        mesh=tiny.one_device(),
+        restore=restore.RestoreCheckpointConfig(str(tmp_path / "there"), "params"),
+    )
+    expected = restore.load_params(open_source(labeller), Architecture.t5(tiny.config()))
+    assert tiny.digest(state.params) == tiny.digest(expected)
+    assert f"({kind}): 29 of 29 parameters" in caplog.text
 
 
 def test_a_converted_directory_is_no_run_to_go_on_with(run, tmp_path):

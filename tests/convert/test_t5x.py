@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from flax import serialization
 
-from medmt5.convert import arrays, t5x
+from medmt5.convert import arrays, own, t5x
 from medmt5.convert.source import expected_shapes, open_source
 from medmt5.models.t5 import T5Config
 
@@ -179,6 +179,11 @@ def test_an_index_with_all_arrays_inside_is_read_also_zipped(checkpoint, tmp_pat
         )
 
 
+def test_of_a_model_directory_the_newest_checkpoint_is_taken(checkpoint, tmp_path):
+    shutil.copytree(checkpoint, tmp_path / "checkpoint_12")
+    assert open_source(str(tmp_path)).path == str(tmp_path / "checkpoint_12")
+
+
 def test_arrays_without_a_place_in_the_model_are_reported(checkpoint):
     def change(target, _):
         target["adapter"] = {"kernel": np.zeros((3, 3), np.float32)}
@@ -337,5 +342,14 @@ def test_a_checkpoint_is_read_from_a_bucket(tmp_path, monkeypatch):
         for key, expected in numbers(CONFIGS["mt5"]).items():
             np.testing.assert_array_equal(source.read(key), expected, key)
         assert arrays.read_file("gs://bucket/models", "absent") is None
+        # Orbax's layout: one database of arrays, read by ranges of bytes.
+        given = numbers(CONFIGS["mt5"])
+        writer = own.Writer(str(tmp_path / "own"), {k: v.shape for k, v in given.items()}, step=5)
+        for key, array in given.items():
+            writer.write(key, array)
+        writer.close()
+        stored = arrays.open_orbax("gs://bucket/own/checkpoint_5", whole="params/")
+        for key, expected in given.items():
+            np.testing.assert_array_equal(stored[key].read(), expected, key)
     finally:
         server.shutdown()

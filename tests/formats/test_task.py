@@ -90,6 +90,27 @@ def test_seqio_gives_inputs_and_targets_of_span_corruption_that_make_up_the_text
     assert joined == sample_vocabulary.encode(text)
 
 
+@pytest.mark.parametrize("name", ["sample_text_en", "sample_clinical_en"])
+def test_repeated_without_end_as_in_training_the_first_examples_come_at_once(name):
+    found = seqio.get_mixture_or_task(name).get_dataset(
+        {"inputs": 64, "targets": 96}, split="train", shuffle=False, num_epochs=None
+    )
+    assert len(list(found.take(3).as_numpy_iterator())) == 3
+
+
+def test_seqios_evaluator_can_score_free_generation_by_its_ids():
+    found = seqio.get_mixture_or_task("sample_clinical_en")
+    dataset = found.get_dataset({"inputs": 256, "targets": 256}, split="validation", shuffle=False)
+    examples = list(dataset.take(20).as_numpy_iterator())
+    (metric,) = found.metric_objs
+    golds = [np.pad(example["targets"], (0, 3)) for example in examples]
+    perfect = metric.from_model_output(examples, golds, found.output_features).compute()
+    assert perfect["f1"] == 100.0 and perfect["unchanged"] == 100.0 and perfect["support"] > 20
+    sources = [example["inputs"] for example in examples]  # copied, no tags
+    none = metric.from_model_output(examples, sources, found.output_features).compute()
+    assert none["recall"] == 0.0 and none["unchanged"] == 100.0
+
+
 def test_a_mixture_of_our_tasks_is_plain_seqio():
     mixture = seqio.get_mixture_or_task("sample_clinical")
     found = mixture.get_dataset(tiny.LENGTHS, split="train", shuffle=False, num_epochs=1)

@@ -47,7 +47,7 @@ class Tiny:
     def __init__(self, **changes):
         self.architecture = Architecture.t5(T5Config(**TINY | changes))
         # Neither dropout nor the compute type changes the parameters.
-        share = changes and "logits_via_embedding" not in changes
+        share = changes and changes.keys() <= {"dropout_rate", "dtype"}
         self.params = tiny().params if share else jax.jit(self.architecture.init)(KEY)
         self.logits = functools.partial(jax.jit(self._logits), self.params)
         self.start = functools.partial(jax.jit(self._start, static_argnames="length"), self.params)
@@ -263,14 +263,32 @@ def test_dropout_is_active_only_with_a_key_and_repeats_with_the_same_key():
 # The cache.
 
 
-@pytest.fixture(scope="module")
-def sample():
+def two_rows(**changes):
     """Two rows, one of them with padding in its source, and their logits without a cache."""
     source, targets = tokens(2, 7), tokens(2, 8, seed=1)
     source[1, 5:] = 0
-    logits = tiny().logits(source, shifted(targets), targets)
-    cache = tiny().start(source, length=10)
+    logits = tiny(**changes).logits(source, shifted(targets), targets)
+    cache = tiny(**changes).start(source, length=10)
     return shifted(targets), np.asarray(logits), cache
+
+
+@pytest.fixture(scope="module")
+def sample():
+    return two_rows()
+
+
+def test_with_a_bias_per_layer_each_layer_has_its_own_and_the_cache_still_agrees():
+    changes = dict(num_encoder_layers=2, num_decoder_layers=2, relative_bias_per_layer=True)
+    names = flat_params(tiny(**changes).params)
+    assert [name for name in names if "relpos" in name] == [
+        f"{stack}/layers_{i}/relpos_bias/rel_embedding"
+        for stack in ("decoder", "encoder")
+        for i in (0, 1)
+    ]
+    inputs, expected, cache = two_rows(**changes)
+    for t in (0, 4):
+        logits, cache = tiny(**changes).step(inputs[:, t : t + 4], np.full(2, t), cache)
+        np.testing.assert_allclose(logits, expected[:, t : t + 4], atol=ROUNDING)
 
 
 def test_decoding_token_by_token_equals_the_full_forward_pass(sample):
