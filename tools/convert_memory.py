@@ -57,6 +57,7 @@ def make(folder: str, config: T5Config) -> None:
         start = int(rng.integers(len(few)))
         array = np.resize(np.roll(few, start), count).reshape(shape)
         fan_in = 1 if len(shape) == 1 else shape[0] if name.endswith("kernel") else 16
+        fan_in *= config.head_dim if "/query/" in name else 1
         array *= np.float32(2 ** round(math.log2(1 / math.sqrt(fan_in))))
         array += np.float32(len(shape) == 1)  # norms are about 1
         writer.write(f"params/{name}", array)

@@ -44,7 +44,7 @@ def random_params(config: T5Config, seed: int = 0) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(seed)
     shapes = flat_params(Architecture.t5(config).shapes)
     return {
-        name: (rng.normal(size=leaf.shape) * 0.4 + name.endswith("scale")).astype(np.float32)
+        name: (rng.normal(size=leaf.shape) * 0.25 + name.endswith("scale")).astype(np.float32)
         for name, leaf in shapes.items()
     }
 

@@ -5,6 +5,7 @@ What the arrays mean is left to `t5x` and `own`.
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import os
@@ -101,7 +102,23 @@ def open_array(
             raise ValueError(f"{folder}: array {name} cannot be read: {reason(error)}") from error
 
     array = call(lambda: ts.open(spec, read=True, open=True, context=ts.Context(_CONTEXT)).result())
-    return Stored(tuple(array.shape), lambda: call(lambda: np.asarray(array.read().result())))
+    return Stored(tuple(array.shape), lambda: call(lambda: _read(array)))
+
+
+def _read(array: ts.TensorStore) -> np.ndarray:
+    """The whole array; a large one chunk by chunk, or all its chunks are held beside it."""
+    dtype = array.dtype.numpy_dtype
+    if math.prod(array.shape) * dtype.itemsize <= 4 * BLOCK_BYTES:
+        return np.asarray(array.read().result())
+    out = np.empty(array.shape, dtype)
+    chunk = array.chunk_layout.read_chunk.shape
+    starts = (range(0, n, c) for n, c in zip(array.shape, chunk, strict=True))
+    for corner in itertools.product(*starts):
+        part = tuple(
+            slice(i, min(i + c, n)) for i, c, n in zip(corner, chunk, array.shape, strict=True)
+        )
+        out[part] = array[part].read().result()
+    return out
 
 
 def open_orbax(checkpoint: str, *, whole: str = "") -> dict[str, Stored]:

@@ -327,19 +327,14 @@ class Writer:
         os.makedirs(folder)
         keys = set(keys)
         needed = _needed_slots(config, scanned)
-        given = {key for key in keys if key.startswith("opt_state/")}
-        if given - {"opt_state/count"} == needed or any(
-            k.startswith("opt_state/m/") for k in given
-        ):
-            self.keys = keys
-        else:
-            self.keys = keys - given
-            if given:
-                log.warning("the optimiser's slots are not those of T5X's Adafactor: left behind")
-        for key in sorted(set(self.table) & (self.keys | needed | {"step"})):
-            self._declare(
-                self.table[key], np.dtype(dtype) if key.startswith("params/") else np.float32
-            )
+        slots = {key for key in keys if key.startswith("opt_state/")}
+        beside = {"opt_state/count"} | {key for key in slots if key.startswith("opt_state/m/")}
+        if slots and slots - beside != needed:
+            log.warning("the optimiser's slots are not those of T5X's Adafactor: left behind")
+            keys -= slots
+        self.keys = keys - {"opt_state/count"}  # T5X has one step for both
+        for key in sorted(self.table.keys() & (self.keys | needed | {"step"})):
+            self._declare(self.table[key], dtype if key.startswith("params/") else np.float32)
         for name in {self.table[k].stored.rsplit("/", 1)[0] for k in needed}:
             for slot in SLOTS:  # T5X wants all four, one zero for those without use
                 self.tree.setdefault(f"{name}/{slot}", np.zeros((1,), np.float32))
@@ -373,7 +368,7 @@ class Writer:
 
     def write(self, key: str, array: np.ndarray) -> None:
         """Write one array of ours; keys that T5X has no place for are passed over."""
-        if key not in self.keys or key not in self.table or key == "opt_state/count":
+        if key not in self.keys or key not in self.table:
             return
         place = self.table[key]
         stored = self._stores.get(place.stored)

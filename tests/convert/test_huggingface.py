@@ -58,6 +58,7 @@ def compare(found, expected):
     theirs = np.asarray(expected[0])
     # float32, two implementations: 1e-5 of the largest logit.
     worst = np.abs(logits - theirs).max() / np.abs(theirs).max()
+    print(f"measured: logits {worst:.1e}")  # shown by `pytest -s`; quoted in results/checkpoints.md
     assert worst < 1e-5, worst
     width = len(expected[1][0])
     np.testing.assert_array_equal(tokens[:, :width], expected[1])

@@ -353,3 +353,13 @@ def test_a_checkpoint_is_read_from_a_bucket(tmp_path, monkeypatch):
             np.testing.assert_array_equal(stored[key].read(), expected, key)
     finally:
         server.shutdown()
+
+
+def test_a_large_array_is_read_chunk_by_chunk(tmp_path, monkeypatch):
+    array = np.arange(7 * 5 * 3, dtype=np.float32).reshape(7, 5, 3)
+    store = arrays.create_array(
+        str(tmp_path), "a", array.shape, np.float32, ocdbt=False, chunks=(3, 2, 3)
+    )
+    arrays.write_array(store, array)
+    monkeypatch.setattr(arrays, "BLOCK_BYTES", 16)
+    np.testing.assert_array_equal(arrays.open_array(str(tmp_path), "a", ocdbt=False).read(), array)

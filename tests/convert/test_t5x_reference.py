@@ -56,6 +56,11 @@ def batch(reference, kind):
     return step.Batch(**{k: v for k, v in fields.items() if k in step.Batch._fields})
 
 
+def measured(what, difference):
+    """Shown by `pytest -s`; results/checkpoints.md quotes it."""
+    print(f"measured: {what} {difference:.1e}")
+
+
 def same_sum(array, expected):
     # Sums of up to 16,384 float32 numbers that differ in the last bits: 1e-5 of the sum of their
     # absolute values is a few roundings per number.
@@ -114,6 +119,7 @@ def test_logits_are_equal(reference, kind):
     # Where targets are padding, every key is masked: what comes out there means nothing.
     real = b.decoder_target_tokens > 0
     worst = np.abs(logits - expected)[real].max() / np.abs(expected).max()
+    measured(f"{reference.name}, {kind}: logits", worst)
     assert worst < 1e-5, worst  # relative to the largest logit, float32
     if kind == "batch":
         valid = b.encoder_input_tokens > 0
@@ -181,6 +187,9 @@ def test_gradients_and_three_further_adafactor_steps_are_equal(reference):
         state, metrics = one(state, jax.tree.map(jnp.asarray, b))
         losses.append(float(metrics["loss"]))
     expected = reference.numbers["scalars"]["loss_train_steps_4_6_lr0.01_const"]
+    measured(
+        f"{reference.name}: losses of steps 4-6", np.max(np.abs(np.divide(losses, expected) - 1))
+    )
     np.testing.assert_allclose(losses, expected, rtol=2e-6)  # as above
     assert int(state.step) == 6
     for name, array in stacked(reference, state.params).items():
