@@ -271,6 +271,6 @@ def find_card(path: str) -> Card | None:
                 return Card(
                     T5Config(**card["config"]), card["formats"], card.get("extra_ids"), folder
                 )
-            except (ValueError, KeyError, TypeError) as error:
+            except (ValueError, KeyError, TypeError, RecursionError) as error:
                 raise ValueError(f"{file} is damaged or of another version: {error}") from error
     return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Sequence
 
 from etils import epath
 
@@ -29,9 +30,10 @@ def write_text(path: str, text: str) -> None:
 MANIFEST = "SHA256SUMS"
 
 
-def write_manifest(folder: str) -> None:
-    """Write the checksums of all files of a local folder, as `sha256sum -c` reads them."""
-    lines = [f"{_sha256(os.path.join(folder, name))}  {name}\n" for name in _files(folder)]
+def write_manifest(folder: str, *, leave_out: Sequence[str] = ()) -> None:
+    """Write the checksums of the files of a local folder, as `sha256sum -c` reads them."""
+    names = [name for name in _files(folder) if name not in leave_out]
+    lines = [f"{_sha256(os.path.join(folder, name))}  {name}\n" for name in names]
     write_text(os.path.join(folder, MANIFEST), "".join(lines))
 
 
@@ -49,7 +51,7 @@ def check_manifest(path: str) -> None:
         manifest = os.path.join(folder, MANIFEST)
         if not os.path.isfile(manifest):
             continue
-        with open(manifest, encoding="utf-8") as file:
+        with open(manifest, encoding="utf-8", errors="replace") as file:
             lines = file.read().splitlines()
         for number, line in enumerate(lines, 1):
             checksum, _, name = line.partition("  ")

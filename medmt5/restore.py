@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -60,6 +60,11 @@ class RestoreCheckpointConfig:
         for pair in self.assignment_map:
             if len(pair) != 2:
                 raise ValueError(f"assignment_map has {pair!r}; use pairs (pattern, name or None)")
+        for pattern in (*(pair[0] for pair in self.assignment_map), self.resize):
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                raise ValueError(f"{pattern!r} is no regular expression: {error}") from error
 
 
 class Plan(NamedTuple):
@@ -105,6 +110,11 @@ def plan(
     resized: set[str] = set()
     fresh: list[str] = []
     problems: list[str] = []
+    for pattern in (*(pair[0] for pair in config.assignment_map), config.resize):
+        if pattern and not any(re.fullmatch(pattern, name) for name in want):
+            log.warning(
+                "the pattern %r matches no parameter; names look like %s", pattern, min(want)
+            )
     for name, leaf in sorted(want.items()):
         there = _assigned(name, config.assignment_map)
         if there is None:
@@ -144,7 +154,10 @@ def _assigned(name: str, assignment_map: Sequence[tuple[str, str | None]]) -> st
     for pattern, replacement in assignment_map:
         match = re.fullmatch(pattern, name)
         if match:
-            return None if replacement is None else match.expand(replacement)
+            try:
+                return None if replacement is None else match.expand(replacement)
+            except re.error as error:
+                raise ValueError(f"assignment_map: {replacement!r}: {error}") from error
     return name
 
 
@@ -168,20 +181,24 @@ def _slots(source: Source, abstract: TrainState, whole: set[str]) -> tuple[str, 
     return tuple(sorted(want))
 
 
-def fill(plan: Plan, state: TrainState, shardings: TrainState) -> TrainState:
+def fill(plan: Plan, fresh: Callable[[], TrainState], shardings: TrainState) -> TrainState:
     """Put what was planned into a fresh state, array by array.
 
     Args:
       plan: what `plan` returned for this state.
-      state: freshly initialised.
+      fresh: makes a freshly initialised state. Its arrays are let go one by one, so that the
+        devices never hold much more than one state.
       shardings: of its arrays.
 
     Raises:
       ValueError: an array is damaged.
     """
     there = {f"params/{name}": f"params/{source}" for name, source in plan.parameters.items()}
+    state = fresh()
     params, frozen = flat_params(state.params), flat_params(state.frozen)
-    opt_state = flat_leaves(state.opt_state)
+    opt_state, slots_tree = flat_leaves(state.opt_state), jax.tree.structure(state.opt_state)
+    slot_names = list(opt_state)
+    state = state._replace(params={}, frozen={}, opt_state=None)
     sharding = {f"params/{k}": v for k, v in flat_params(shardings.params).items()}
     sharding |= {f"params/{k}": v for k, v in flat_params(shardings.frozen).items()}
     sharding |= {f"opt_state/{k}": v for k, v in flat_leaves(shardings.opt_state).items()}
@@ -192,11 +209,12 @@ def fill(plan: Plan, state: TrainState, shardings: TrainState) -> TrainState:
         for key in targets[source]:
             prefix, _, name = key.partition("/")
             leaves = opt_state if prefix == "opt_state" else params if name in params else frozen
-            old = leaves[name]
             if name in plan.resized:
-                leaves[name] = _overlay(old, array, sharding[key])
+                leaves[name] = _overlay(leaves[name], array, sharding[key])
             else:
-                leaves[name] = _place(np.asarray(array, old.dtype), sharding[key])
+                dtype = leaves.pop(name).dtype
+                leaves[name] = _place(np.asarray(array, dtype), sharding[key])
+        del array
     step = state.step
     if plan.with_step:
         step = _place(np.asarray(plan.source.step, step.dtype), shardings.step)
@@ -213,7 +231,7 @@ def fill(plan: Plan, state: TrainState, shardings: TrainState) -> TrainState:
         step=step,
         params=unflatten_dict(params, sep="/"),
         frozen=unflatten_dict(frozen, sep="/"),
-        opt_state=jax.tree.unflatten(jax.tree.structure(state.opt_state), opt_state.values()),
+        opt_state=jax.tree.unflatten(slots_tree, [opt_state[name] for name in slot_names]),
     )
 
 
@@ -237,6 +255,7 @@ def load_params(
     for key, array in source.stream(f"params/{name}" for name in flat_params(architecture.shapes)):
         name = key.removeprefix("params/")
         out[name] = _place(array, where.get(name, one))
+        del array
     return unflatten_dict(out, sep="/")
 
 
@@ -263,7 +282,8 @@ def _overlay(old: jax.Array, array: np.ndarray, sharding: jax.sharding.Sharding)
     """`old` with its first rows (of every axis) replaced by those of `array`."""
     both = tuple(slice(0, min(a, b)) for a, b in zip(old.shape, array.shape, strict=True))
     part = np.ascontiguousarray(array[both])
-    return jax.jit(lambda x, y: x.at[both].set(y), out_shardings=sharding)(old, jnp.asarray(part))
+    write = jax.jit(lambda x, y: x.at[both].set(y), out_shardings=sharding, donate_argnums=0)
+    return write(old, jnp.asarray(part))
 
 
 def _compare_vocabularies(source: Source, vocabulary: Vocabulary | None) -> None:

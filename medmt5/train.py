@@ -153,7 +153,7 @@ def train(
         if restore is None or restore.path is None:
             return fresh()[0]
         plan = restoring.plan(restore, abstract, vocabulary=vocabulary)
-        return restoring.fill(plan, fresh()[0], shardings)
+        return restoring.fill(plan, lambda: fresh()[0], shardings)
 
     if dry_run:
         next(stream)
@@ -164,6 +164,7 @@ def train(
 
     with jax.set_mesh(mesh):
         saver = checkpoints.Checkpoints(model_dir, checkpoint_cfg)
+        restored = saver.restore_latest(abstract, shardings)  # before anything is written there
         checkpoints.write_card(
             model_dir,
             model,
@@ -172,7 +173,6 @@ def train(
         )
         if describe_config and reporting.is_chief():
             write_text(os.path.join(model_dir, OPERATIVE_CONFIG), describe_config())
-        restored = saver.restore_latest(abstract, shardings)
         if restored is None:
             state = first_state()
         else:

@@ -107,6 +107,13 @@ def test_a_map_leaves_parameters_fresh_or_takes_them_from_elsewhere(saved):
         np.testing.assert_array_equal(slots[name], fresh[name] if renamed else old[name], name)
 
 
+def test_a_pattern_that_matches_nothing_is_said(saved, caplog):
+    Run().start(saved[0], assignment_map=[("encodr/.*", None)])
+    assert "the pattern 'encodr/.*' matches no parameter" in caplog.text
+    with pytest.raises(ValueError, match="assignment_map: .* invalid group reference 3"):
+        Run().start(saved[0], assignment_map=[("(encoder)/(.*)", r"\3")])
+
+
 def test_a_vocabulary_that_grew_keeps_its_rows(saved):
     run = Run(vocab_size=2176)
     with pytest.raises(ValueError, match=r"token_embedder/embedding is \(2048, 16\) there, \(2176"):
@@ -146,6 +153,8 @@ def test_a_damaged_array_is_an_error_that_names_it(saved, tmp_path):
     [
         (dict(restore="all"), "restore is 'all'; use 'state' or 'params'"),
         (dict(assignment_map=[("a",)]), r"assignment_map has \('a',\); use pairs"),
+        (dict(assignment_map=[("(", None)]), r"'\(' is no regular expression"),
+        (dict(resize="["), r"'\[' is no regular expression"),
     ],
 )
 def test_wrong_choices_are_refused_at_once(wrong, message):

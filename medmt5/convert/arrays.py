@@ -20,6 +20,7 @@ from medmt5.files import absolute, is_remote
 ORBAX_INDEX = "state/_METADATA"
 _EMPTY_NODES = ("Dict", "List", "Tuple", "NamedTuple", "None")
 
+MAX_CHUNKS = 1_000_000
 BLOCK_BYTES = 64 * 2**20  # As much is written, or held twice, at a time.
 
 # Nothing is kept after use, and few chunks are in flight: memory is the largest array's.
@@ -60,7 +61,8 @@ class Stored(NamedTuple):
     """An array of a checkpoint, not read yet. `read` raises ValueError where bytes are damaged."""
 
     shape: tuple[int, ...]
-    read: Callable[[], np.ndarray]
+    dtype: str
+    read: Callable[..., np.ndarray]  # an index may be given, to read a part
 
 
 def open_array(
@@ -101,8 +103,23 @@ def open_array(
         except (ValueError, RuntimeError, OSError, TypeError) as error:
             raise ValueError(f"{folder}: array {name} cannot be read: {reason(error)}") from error
 
-    array = call(lambda: ts.open(spec, read=True, open=True, context=ts.Context(_CONTEXT)).result())
-    return Stored(tuple(array.shape), lambda: call(lambda: _read(array)))
+    array: ts.TensorStore = call(
+        lambda: ts.open(spec, read=True, open=True, context=ts.Context(_CONTEXT)).result()
+    )
+    # Chunks far larger than the array, or millions of them, would end the process, not the call.
+    chunk = array.chunk_layout.read_chunk.shape or ()  # a scalar has none
+    counts = [-(-n // c) for n, c in zip(array.shape, chunk, strict=True)]
+    itemsize = array.dtype.numpy_dtype.itemsize
+    if math.prod(chunk) * itemsize > 2 * math.prod(array.shape) * itemsize + BLOCK_BYTES or (
+        math.prod(counts) > MAX_CHUNKS
+    ):
+        raise ValueError(
+            f"{folder}: array {name} of shape {tuple(array.shape)} has chunks of {tuple(chunk)}; "
+            "its metadata is damaged"
+        )
+    return Stored(
+        tuple(array.shape), array.dtype.name, lambda index=(): call(lambda: _read(array[index]))
+    )
 
 
 def _read(array: ts.TensorStore) -> np.ndarray:
@@ -111,7 +128,7 @@ def _read(array: ts.TensorStore) -> np.ndarray:
     if math.prod(array.shape) * dtype.itemsize <= 4 * BLOCK_BYTES:
         return np.asarray(array.read().result())
     out = np.empty(array.shape, dtype)
-    chunk = array.chunk_layout.read_chunk.shape
+    chunk = array.chunk_layout.read_chunk.shape or ()  # a scalar has none
     starts = (range(0, n, c) for n, c in zip(array.shape, chunk, strict=True))
     for corner in itertools.product(*starts):
         part = tuple(
@@ -121,7 +138,7 @@ def _read(array: ts.TensorStore) -> np.ndarray:
     return out
 
 
-def open_orbax(checkpoint: str, *, whole: str = "") -> dict[str, Stored]:
+def open_orbax(checkpoint: str, *, whole: str | tuple[str, ...] = "") -> dict[str, Stored]:
     """All arrays of an Orbax checkpoint's item `state`, by name (`target/encoder/...`).
 
     Args:
@@ -141,7 +158,7 @@ def open_orbax(checkpoint: str, *, whole: str = "") -> dict[str, Stored]:
         layout = dict(
             ocdbt=description.get("use_ocdbt", True), zarr3=description.get("use_zarr3", False)
         )
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"{checkpoint}/{ORBAX_INDEX} is not Orbax's: {reason(error)}") from error
     return {
         name: open_array(state, name.replace("/", "."), whole=name.startswith(whole), **layout)

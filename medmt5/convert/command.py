@@ -1,7 +1,8 @@
 """`medmt5 convert`: a checkpoint of one kind in, the same model as another kind out.
 
 Arrays go through one at a time. What is written is read again and its logits are compared before
-the target gets its name, so an interrupted or failed conversion leaves only `TARGET.incomplete`.
+the target gets its name; a conversion that fails leaves nothing, one that is killed a folder
+`TARGET.incomplete-...`.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ import logging
 import math
 import os
 import shutil
+import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -40,6 +43,7 @@ def convert(
     *,
     vocabulary: str | None = None,
     extra_ids: int | None = None,
+    mlp_activations: Sequence[str] | None = None,
     dtype: str = "float32",
     params_only: bool = False,
     overwrite: bool = False,
@@ -55,6 +59,8 @@ def convert(
       to: "medmt5", "t5x" or "hf".
       vocabulary: a SentencePiece model, if none is beside the source.
       extra_ids: sentinels to append to it; see `Vocabulary`.
+      mlp_activations: of a T5X checkpoint, which does not say: by default ("gelu", "linear") where
+        the feed-forward block is gated, else ("relu",).
       dtype: of the parameters on disk, "float32" or, for t5x and hf, "bfloat16".
       params_only: leave the optimiser's state behind.
       overwrite: replace the target if it exists.
@@ -77,8 +83,9 @@ def convert(
         )
     if is_remote(target):
         raise ValueError(f"--target {target} is not local; convert, then copy the folder there")
+    _check_target(source, target, overwrite)
     target = os.path.abspath(target)
-    opened = open_source(source)
+    opened = open_source(source, mlp_activations=mlp_activations)
     words = _vocabulary(opened, vocabulary, extra_ids)
     # Which random numbers come next (`key`) is the business of the run that starts from here.
     kept = ("params/",) if to == "hf" else ("params/", "opt_state/", "step")
@@ -98,34 +105,82 @@ def convert(
     )
     if opened.unused:
         log.warning("not part of the model: %s", ", ".join(opened.unused))
-    if os.path.exists(target) and not overwrite:
-        raise ValueError(f"{target} exists; give another --target, or --overwrite to replace it")
     if dry_run:
         log.info("dry run: %d arrays would be written to %s as %s", len(keys), target, to)
         return None
 
-    unfinished = target + ".incomplete"
-    if os.path.exists(unfinished):
-        shutil.rmtree(unfinished)
     os.makedirs(os.path.dirname(target), exist_ok=True)
-    writer = _writer(unfinished, opened, to, keys, words, DTYPES[dtype], max_shard_bytes)
+    unfinished = tempfile.mkdtemp(
+        prefix=os.path.basename(target) + ".incomplete-", dir=os.path.dirname(target)
+    )
+    try:
+        folder = os.path.join(unfinished, "new")
+        difference = _write(opened, folder, to, keys, words, dtype, max_shard_bytes, check_logits)
+        if os.path.exists(target):
+            os.rename(target, os.path.join(unfinished, "old"))
+        os.rename(folder, target)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+    log.info("wrote %s", target)
+    return difference
+
+
+def _check_target(source: str, target: str, overwrite: bool) -> None:
+    """Raise ValueError unless the target can be made without loss of anything else."""
+    if not target or os.path.islink(target):
+        raise ValueError(f"--target {target!r} is {'a link' if target else 'empty'}; name a folder")
+    target = os.path.abspath(target)
+    parent = os.path.dirname(target)
+    while not os.path.lexists(parent):
+        parent = os.path.dirname(parent)
+    if not os.path.isdir(parent) or not os.access(parent, os.W_OK):
+        raise ValueError(f"--target {target} cannot be made: {parent} is no folder to write in")
+    for name in os.listdir(parent):
+        if name.startswith(os.path.basename(target) + ".incomplete-"):
+            log.warning(
+                "%s is of a conversion that goes on or was killed", os.path.join(parent, name)
+            )
+    if not os.path.exists(target):
+        return
+    if not overwrite:
+        raise ValueError(f"{target} exists; give another --target, or --overwrite to replace it")
+    if not is_remote(source):
+        both = os.path.realpath(source), os.path.realpath(target)
+        if os.path.commonpath(both) in both:
+            raise ValueError(
+                f"--overwrite would delete the source: {target} holds, or is in, {source}; give "
+                "another --target"
+            )
+    made = (kind.recognises(target) for kind in (huggingface, own, t5x))
+    if not os.path.isdir(target) or not (any(made) or not os.listdir(target)):
+        raise ValueError(f"{target} is no checkpoint; --overwrite replaces only checkpoints")
+
+
+def _write(
+    opened: Source,
+    folder: str,
+    to: str,
+    keys: Sequence[str],
+    words: Vocabulary | None,
+    dtype: str,
+    max_shard_bytes: int,
+    check_logits: bool,
+) -> float | None:
+    """Write everything to a new folder, and compare the logits if asked for."""
+    writer = _writer(folder, opened, to, keys, words, DTYPES[dtype], max_shard_bytes)
     _copy_arrays(opened, writer, keys)
     writer.close()
-    _write_beside(unfinished, opened, to, words, dtype)
+    _write_beside(folder, opened, to, words)
     difference = None
     if check_logits:
-        written = open_source(unfinished)
+        written = open_source(folder, mlp_activations=opened.config.mlp_activations)
         # At bfloat16 the target's numbers are rounded: compare with the source's, rounded alike.
         reference = opened if dtype == "float32" else _Rounded.of(opened)
         difference = check.compare(reference, written)
         log.info("logits agree: the largest difference is %.1e of the largest logit", difference)
     if to == "hf":
-        _write_model_card(unfinished, opened, parameters, dtype, difference)
-    write_manifest(unfinished)
-    if os.path.exists(target):
-        shutil.rmtree(target)
-    os.rename(unfinished, target)
-    log.info("wrote %s", target)
+        _write_model_card(folder, opened, dtype, difference)
+    write_manifest(folder, leave_out=(CARD,))
     return difference
 
 
@@ -147,7 +202,10 @@ class _Rounded(Source):
 def _vocabulary(source: Source, path: str | None, extra_ids: int | None) -> Vocabulary | None:
     if path is None and source.vocabulary is None:
         return None
-    words = Vocabulary(path, extra_ids) if path else restore.vocabulary_of(source)
+    if path is None and extra_ids is None:
+        words = restore.vocabulary_of(source)
+    else:
+        words = Vocabulary(path or source.vocabulary, extra_ids)
     if words.size > source.config.vocab_size:
         raise ValueError(
             f"the vocabulary {words.path} has {words.size} ids, the model only "
@@ -188,6 +246,7 @@ def _copy_arrays(source: Source, writer: Any, keys: Sequence[str]) -> None:
             raise ValueError(f"{source.path}: {key} holds numbers that are not finite")
         writer.write(key, array)
         done += array.size
+        del array  # or it stays while the next is read
         now = time.monotonic()
         if now - reported > 10:
             left = (now - began) / done * (total - done)
@@ -197,9 +256,7 @@ def _copy_arrays(source: Source, writer: Any, keys: Sequence[str]) -> None:
             reported = now
 
 
-def _write_beside(
-    folder: str, source: Source, to: str, words: Vocabulary | None, dtype: str
-) -> None:
+def _write_beside(folder: str, source: Source, to: str, words: Vocabulary | None) -> None:
     """Vocabulary, tags and sizes, in the way of each kind."""
     if to == "medmt5":
         checkpoints.write_card(folder, source.config, words, source.formats)
@@ -226,6 +283,8 @@ def added_tags(source: Source, words: Vocabulary) -> dict[int, str]:
     return tags
 
 
+CARD = "README.md"  # people add to it, so it has no checksum
+
 _CARD = """\
 ---
 license: other
@@ -233,7 +292,7 @@ library_name: transformers
 tags: [{kind}, text2text-generation, medical]
 ---
 
-# {name}
+# {kind} in medmt5
 
 A {kind} encoder-decoder with {parameters:,} parameters, converted by medmt5 {version} from a
 {origin} checkpoint at step {step}.
@@ -251,25 +310,22 @@ The licence is that of the original checkpoint and of the data it was trained on
 ```python
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
-model = AutoModelForSeq2SeqLM.from_pretrained("{name}")
-tokenizer = AutoTokenizer.from_pretrained("{name}")
+model = AutoModelForSeq2SeqLM.from_pretrained("FOLDER")
+tokenizer = AutoTokenizer.from_pretrained("FOLDER")
 ```
 
-float16 overflows in mT5: use float32 or bfloat16. `{manifest}` lists the checksums of all files.
+float16 overflows in mT5: use float32 or bfloat16. `{manifest}` lists the checksums of the files.
 """
 
 
-def _write_model_card(
-    folder: str, source: Source, parameters: int, dtype: str, difference: float | None
-) -> None:
+def _write_model_card(folder: str, source: Source, dtype: str, difference: float | None) -> None:
     from medmt5 import __version__
 
     with open(os.path.join(folder, huggingface.CONFIG), encoding="utf-8") as file:
         kind = json.load(file)["model_type"]
     text = _CARD.format(
         kind=kind,
-        name=os.path.basename(folder).removesuffix(".incomplete"),
-        parameters=parameters,
+        parameters=sum(math.prod(shape) for shape in source.params.values()),
         version=__version__,
         origin={"medmt5": "medmt5", "t5x": "T5X", "hf": "Hugging Face"}[source.kind],
         step=source.step,
@@ -278,7 +334,7 @@ def _write_model_card(
         difference="not compared" if difference is None else f"equal to {difference:.1e}",
         manifest=MANIFEST,
     )
-    write_text(os.path.join(folder, "README.md"), text)
+    write_text(os.path.join(folder, CARD), text)
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -297,6 +353,11 @@ def main(arguments: Sequence[str]) -> None:
     add("--to", required=True, choices=KINDS, help="what to make of it")
     add("--vocabulary", help="SentencePiece model, if none is beside the source")
     add("--extra_ids", type=int, help="sentinels to append to it (T5: 100, umT5: 300, mT5: none)")
+    add(
+        "--mlp_activations",
+        type=lambda names: tuple(names.split(",")),
+        help="of a T5X checkpoint, which does not say: gelu,linear if gated, else relu",
+    )
     add("--dtype", default="float32", choices=DTYPES, help="of the parameters on disk")
     add("--params_only", action="store_true", help="leave the optimiser's state behind")
     add("--overwrite", action="store_true", help="replace the target")
@@ -306,4 +367,8 @@ def main(arguments: Sequence[str]) -> None:
     setup_logging()
     with errors_to_exit():
         check_logits = not given.pop("skip_check")
-        convert(**given, check_logits=check_logits)
+        try:
+            convert(**given, check_logits=check_logits)
+        except KeyboardInterrupt:
+            log.warning("interrupted; nothing is left of it")
+            sys.exit(130)

@@ -7,6 +7,7 @@ same logits is checked by `check`.
 from __future__ import annotations
 
 import json
+import logging
 import math
 import os
 from typing import Any, NamedTuple
@@ -18,6 +19,7 @@ from medmt5.convert.source import (
     Source,
     architecture,
     check_parameters,
+    checked_formats,
     expected_shapes,
     vocabulary_beside,
 )
@@ -27,6 +29,8 @@ from medmt5.models.t5 import T5Config
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
+log = logging.getLogger(__name__)
+
 FORMATS = "medmt5.json"  # what our labeller needs; other programs pass over it
 MAX_SHARD_BYTES = 5 * 10**9  # as `save_pretrained` has it
 
@@ -131,6 +135,8 @@ def open_source(path: str) -> HuggingFaceSource:
     described = _read_json(os.path.join(path, CONFIG))
     config = _config(path, described, tensors)
     table = names(config)
+    if "lm_head.weight" not in tensors and not config.logits_via_embedding:
+        table["decoder/logits_dense/kernel"] = Name("shared.weight", True)
     repeated = [n for n in (*_REPEATED, "lm_head.weight") if n in tensors]
     used = {name.tensor for name in table.values()}
     for name in repeated:
@@ -155,7 +161,7 @@ def open_source(path: str) -> HuggingFaceSource:
     )
     source.tensors, source.table = tensors, table
     if os.path.exists(os.path.join(path, FORMATS)):
-        source.formats = _read_json(os.path.join(path, FORMATS)).get("formats", {})
+        source.formats = checked_formats(_read_json(os.path.join(path, FORMATS)), path)
     return source
 
 
@@ -216,7 +222,7 @@ def _read_json(path: str) -> dict[str, Any]:
     try:
         with open(path, encoding="utf-8") as file:
             value = json.load(file)
-    except ValueError as error:
+    except (ValueError, RecursionError, OSError) as error:
         raise ValueError(f"{path} is no JSON: {error}") from error
     if not isinstance(value, dict):
         raise ValueError(f"{path} holds no JSON object")
@@ -225,7 +231,7 @@ def _read_json(path: str) -> dict[str, Any]:
 
 def _config(path: str, given: dict[str, Any], tensors: dict[str, Any]) -> T5Config:
     kind = given.get("model_type")
-    if kind not in ARCHITECTURES:
+    if not isinstance(kind, str) or kind not in ARCHITECTURES:
         raise ValueError(f"{path}: model_type {kind!r} is not read; {', '.join(ARCHITECTURES)} are")
     fixed = {
         "relative_attention_num_buckets": 32,
@@ -236,7 +242,7 @@ def _config(path: str, given: dict[str, Any], tensors: dict[str, Any]) -> T5Conf
         if given.get(name, value) != value:
             raise ValueError(f"{path}: {name} is {given[name]}; only {value} is supported")
     feed_forward = given.get("feed_forward_proj", "relu" if kind == "t5" else "gated-gelu")
-    if feed_forward not in ACTIVATIONS:
+    if not isinstance(feed_forward, str) or feed_forward not in ACTIVATIONS:
         raise ValueError(
             f"{path}: feed_forward_proj {feed_forward!r} is not supported; "
             f"{', '.join(ACTIVATIONS)} are"
@@ -256,8 +262,10 @@ def _config(path: str, given: dict[str, Any], tensors: dict[str, Any]) -> T5Conf
             logits_via_embedding=_is_tied(path, kind, given, tensors),
             relative_bias_per_layer=kind == "umt5",
         )
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"{os.path.join(path, CONFIG)} has no usable {error}") from error
+    except KeyError as error:
+        raise ValueError(f"{os.path.join(path, CONFIG)} has no {error}") from error
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ValueError(f"{os.path.join(path, CONFIG)}: {error}") from error
 
 
 def _is_tied(path: str, kind: str, given: dict[str, Any], tensors: dict[str, Any]) -> bool:
@@ -274,10 +282,13 @@ def _is_tied(path: str, kind: str, given: dict[str, Any], tensors: dict[str, Any
     if head is None:
         if scaled and kind != "mt5":
             return True
-        raise ValueError(
-            f"{path}: lm_head.weight is missing. It is tied to the embedding only in T5 1.0 "
-            f"(this is {kind} with tie_word_embeddings {tie}); save the model with its lm_head"
-        )
+        if tie is False and "scale_decoder_outputs" not in given:
+            raise ValueError(
+                f"{path}: lm_head.weight is missing, and tie_word_embeddings is false; save the "
+                "model with its lm_head"
+            )
+        log.info("%s has no lm_head: its output is the embedding, not scaled", path)
+        return False
     if _equal(head, tensors.get("shared.weight")):
         return scaled
     if kind == "t5" and scaled:

@@ -16,7 +16,14 @@ from etils import epath
 
 from medmt5 import checkpoints
 from medmt5.convert import arrays
-from medmt5.convert.source import Source, architecture, below, check_parameters, config_of
+from medmt5.convert.source import (
+    Source,
+    architecture,
+    below,
+    check_parameters,
+    checked_formats,
+    config_of,
+)
 from medmt5.files import absolute, is_remote
 
 
@@ -50,7 +57,7 @@ def open_source(path: str) -> OwnSource:
     stored = {
         # Which parameters were frozen does not matter to who reads them.
         "params/" + key.removeprefix("frozen/") if key.startswith("frozen/") else key: array
-        for key, array in arrays.open_orbax(path, whole="params/").items()
+        for key, array in arrays.open_orbax(path, whole=("params/", "frozen/")).items()
     }
     shapes = below({key: array.shape for key, array in stored.items()}, "params/")
     folder = path if is_remote(path) else os.path.dirname(absolute(path))
@@ -60,7 +67,8 @@ def open_source(path: str) -> OwnSource:
     source = OwnSource("medmt5", path, config, {k: v.shape for k, v in stored.items()})
     source.stored = stored
     if card:
-        source.formats, source.extra_ids = card.formats, card.extra_ids
+        source.formats = checked_formats({"formats": card.formats}, path)
+        source.extra_ids = card.extra_ids
         vocabulary = os.path.join(card.folder, checkpoints.VOCABULARY)
         source.vocabulary = vocabulary if is_remote(folder) or os.path.exists(vocabulary) else None
     return source

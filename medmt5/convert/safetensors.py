@@ -63,7 +63,14 @@ def read_header(path: str) -> dict[str, Tensor]:
                 raise ValueError(f"{name}: {end - begin} bytes do not hold {dtype} {shape}")
             tensors[name] = Tensor(path, shape, dtype, 8 + length + begin)
             spans.append((begin, end, name))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        OverflowError,
+        RecursionError,
+    ) as error:
         raise ValueError(f"{path} has a damaged header: {error!r:.200}") from error
     at = 0
     for begin, end, name in sorted(spans):

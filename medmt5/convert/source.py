@@ -12,7 +12,7 @@ import functools
 import logging
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -80,7 +80,9 @@ class Source:
     def stream(self, keys: Iterable[str]) -> Iterator[tuple[str, np.ndarray]]:
         """Arrays one by one, in the order in which they are cheapest to read."""
         for key in keys:
-            yield key, self.read(key)
+            array = self.read(key)
+            yield key, array
+            del array  # not beside the next one
 
     def __post_init__(self):
         # umT5's vocabulary is the only one of the family with 300 sentinels, none of them inside.
@@ -100,18 +102,24 @@ class Source:
     @functools.cached_property
     def step(self) -> int:
         """Training steps done; 0 where nothing says so."""
-        return int(self.read("step")) if "step" in self.arrays else 0
+        step = float(self.read("step")) if "step" in self.arrays else 0
+        if not 0 <= step < 2**31:
+            raise ValueError(f"{self.path}: step is {step}; it is damaged")
+        return int(step)
 
 
 def below(arrays: Mapping[str, Any], prefix: str) -> dict[str, Any]:
     return {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
 
 
-def open_source(path: str, *, verify: bool = True) -> Source:
+def open_source(
+    path: str, *, verify: bool = True, mlp_activations: Sequence[str] | None = None
+) -> Source:
     """Find out what kind of checkpoint a path is, and open it.
 
     Args:
       path: local or, except for Hugging Face directories, `gs://`.
+      mlp_activations: of a T5X checkpoint, which does not say; see `config_of`.
       verify: compare a local folder's files with the checksums beside them, where there are any.
 
     Raises:
@@ -125,13 +133,14 @@ def open_source(path: str, *, verify: bool = True) -> Source:
         if kind.recognises(path):
             if verify and not is_remote(path):
                 check_manifest(path)
-            return kind.open_source(path)
+            known = {"mlp_activations": mlp_activations} if mlp_activations else {}
+            return t5x.open_source(path, **known) if kind is t5x else kind.open_source(path)
     try:
         latest = checkpoints.latest_checkpoint(path)  # of T5X's model directory
     except ValueError:
         latest = path
     if latest.rstrip("/") != path.rstrip("/"):
-        return open_source(latest, verify=verify)
+        return open_source(latest, verify=verify, mlp_activations=mlp_activations)
     found = "a file" if os.path.isfile(path) else f"a folder with {_some_names(path)}"
     raise ValueError(f"{path} is no checkpoint: it is {found}; give {ACCEPTED}")
 
@@ -191,6 +200,20 @@ def config_of(shapes: Mapping[str, tuple[int, ...]], path: str, **known: Any) ->
         relative_bias_per_layer=per_layer,
     )
     return T5Config(**(sizes | known))
+
+
+def checked_formats(card: Mapping[str, Any], path: str) -> dict[str, Any]:
+    """The descriptions of formats in a card: task name -> what kind, and its options.
+
+    Raises:
+      ValueError: they are something else.
+    """
+    formats = card.get("formats", {})
+    if not isinstance(formats, dict) or not all(
+        isinstance(f, dict) and isinstance(f.get("kind"), str) for f in formats.values()
+    ):
+        raise ValueError(f"{path}: `formats` must map task names to objects with a `kind`")
+    return formats
 
 
 @functools.lru_cache(maxsize=8)

@@ -8,6 +8,8 @@ layer, as umT5).
 from __future__ import annotations
 
 import gzip
+import io
+import logging
 import os
 import re
 import zlib
@@ -25,7 +27,6 @@ from medmt5.convert.source import (
     check_parameters,
     config_of,
     expected_shapes,
-    log,
     vocabulary_beside,
 )
 from medmt5.files import is_remote
@@ -34,6 +35,10 @@ from medmt5.optimizers import SLOTS, factored_axes
 
 INDEX = "checkpoint"
 VERSION = 3
+MAX_INDEX_BYTES = 2**31  # a file that holds arrays itself is of a small model
+FLOATS = ("float32", "bfloat16", "float16", "float64")
+
+log = logging.getLogger(__name__)
 
 
 class Place(NamedTuple):
@@ -159,7 +164,7 @@ class T5XSource(Source):
 
     def read(self, key: str) -> np.ndarray:
         place = self.table[key]
-        return self._ours(key, self.stored[place.stored].read())
+        return self._ours(key, self.stored[place.stored].read(place.index))
 
     def stream(self, keys: Iterable[str]) -> Iterator[tuple[str, np.ndarray]]:
         by_stored: dict[str, list[str]] = {}
@@ -168,10 +173,11 @@ class T5XSource(Source):
         for stored, members in by_stored.items():  # each is read once
             whole = self.stored[stored].read()
             for key in members:
-                yield key, self._ours(key, whole)
+                yield key, self._ours(key, whole[self.table[key].index])
+            del whole  # not beside the next one
 
-    def _ours(self, key: str, whole: np.ndarray) -> np.ndarray:
-        part = whole[self.table[key].index].reshape(self.arrays[key])
+    def _ours(self, key: str, part: np.ndarray) -> np.ndarray:
+        part = part.reshape(self.arrays[key])
         return part if part.shape == () else np.ascontiguousarray(part, np.float32)
 
 
@@ -184,8 +190,12 @@ def recognises(path: str) -> bool:
     return arrays.read_file(path, INDEX) is not None
 
 
-def open_source(path: str) -> T5XSource:
+def open_source(path: str, **known: Any) -> T5XSource:
     """Open a checkpoint of T5X: `checkpoint_<step>` of either layout, or a lone msgpack file.
+
+    Args:
+      path: local or `gs://`.
+      known: fields of T5Config that its arrays do not tell, as `mlp_activations`.
 
     Raises:
       ValueError: it is damaged or of another kind.
@@ -200,7 +210,12 @@ def open_source(path: str) -> T5XSource:
         raise ValueError(f"{path} holds no parameters: nothing in it is named target/...")
     scanned = any(re.match(r"(encoder|decoder)/\1/", name) for name in names)
     shapes = unstacked_shape(names)
-    config = config_of(shapes, path)
+    config = config_of(shapes, path, **known)
+    if not known:
+        log.info("T5X does not say the activation: %s is taken", ",".join(config.mlp_activations))
+    for name, array in stored.items():
+        if name.startswith("target/") and array.dtype not in FLOATS:
+            raise ValueError(f"{path}: {name} has type {array.dtype}; {', '.join(FLOATS)} are read")
     table = places(config, scanned=scanned)
     known = {place.stored: place for place in table.values()}
     unused = []
@@ -227,10 +242,12 @@ def open_source(path: str) -> T5XSource:
             kept = factored_axes(expected[name], 0)
             at = {"v_row": 0, "v_col": 1}.get(slot)
             ours[key] = expected[name] if at is None else (expected[name][kept[at]],)
+    if not any(key.startswith("opt_state/") and key != "opt_state/count" for key in ours):
+        ours.pop("opt_state/count", None)  # the step alone is no optimiser state
     source = T5XSource("t5x", path, config, ours, sorted(unused))
     source.stored, source.table = stored, table
     if not is_remote(path):
-        folder = os.path.dirname(path) if os.path.isfile(path) else path
+        folder = os.path.abspath(os.path.dirname(path) if os.path.isfile(path) else path)
         source.vocabulary = vocabulary_beside(folder, os.path.dirname(folder))
     return source
 
@@ -252,7 +269,11 @@ def _legacy(path: str) -> dict[str, arrays.Stored]:
         if isinstance(leaf, dict) and leaf:
             out[key] = _open_spec(folder, index, key, leaf)
         elif leaf is not None and hasattr(leaf, "shape"):
-            out[key] = arrays.Stored(tuple(leaf.shape), lambda leaf=leaf: np.asarray(leaf))
+            out[key] = arrays.Stored(
+                tuple(leaf.shape),
+                str(leaf.dtype),
+                lambda index=(), leaf=leaf: np.asarray(leaf)[index],
+            )
     return out
 
 
@@ -265,9 +286,12 @@ def _read_index(index: str, content: bytes) -> dict[str, Any]:
     accepted = "the msgpack file `checkpoint` of a T5X checkpoint is accepted"
     if content[:2] == b"\x1f\x8b":
         try:
-            content = gzip.decompress(content)
+            with gzip.GzipFile(fileobj=io.BytesIO(content)) as file:
+                content = file.read(MAX_INDEX_BYTES + 1)
         except (OSError, EOFError, zlib.error) as error:
             raise ValueError(f"{index} is damaged: {error}") from error
+        if len(content) > MAX_INDEX_BYTES:
+            raise ValueError(f"{index} unpacks to more than {MAX_INDEX_BYTES:,} bytes; {accepted}")
     if content.startswith(b"model_checkpoint_path"):
         raise ValueError(f"{index} is of TensorFlow (Mesh TensorFlow's T5), not of T5X; {accepted}")
     if content[:1] == b"\x80" and content[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):
@@ -292,7 +316,7 @@ def _open_spec(folder: str, index: str, key: str, spec: Mapping[str, Any]) -> ar
     if spec["driver"] != "zarr" or not isinstance(relative, str):
         raise ValueError(f"{index}: {key} is stored by {spec['driver']!r}; zarr is read")
     parts = [part for part in relative.split("/") if part]
-    if relative.startswith("/") or ".." in parts or "\\" in relative or not parts:
+    if relative.startswith("/") or ".." in parts or set("\\\0") & set(relative) or not parts:
         raise ValueError(
             f"{index}: the path of {key} is {relative!r}; only paths within the checkpoint's own "
             "folder are read"

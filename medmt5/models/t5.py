@@ -29,6 +29,8 @@ from medmt5.models.layers import (
 )
 from medmt5.partitioning import shard_rows
 
+MAX_LAYERS = 1000  # Tracing more takes minutes: a damaged configuration, not a model.
+
 
 @dataclasses.dataclass(frozen=True)
 class T5Config:
@@ -81,6 +83,12 @@ class T5Config:
             )
         if dtype not in (jnp.float32, jnp.bfloat16):
             raise ValueError(f"dtype is {dtype}; use bfloat16 or float32")
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if field.type == "int" and not (isinstance(value, int) and 0 < value < 2**31):
+                raise ValueError(f"{field.name} is {value!r}; use a whole number from 1 on")
+        if max(self.num_encoder_layers, self.num_decoder_layers) > MAX_LAYERS:
+            raise ValueError(f"more than {MAX_LAYERS} layers; check num_encoder_layers")
         object.__setattr__(self, "dtype", dtype)
         object.__setattr__(self, "mlp_activations", tuple(self.mlp_activations))
         for name in self.mlp_activations:

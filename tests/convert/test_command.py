@@ -1,6 +1,7 @@
 """`medmt5 convert` as a user runs it: every kind to every kind, and what goes wrong."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -169,7 +170,7 @@ def test_a_writer_that_errs_is_caught_by_the_logits(run, tmp_path, monkeypatch):
     monkeypatch.setattr(huggingface.Writer, "write", swapped)
     with pytest.raises(ValueError, match="gives other logits than"):
         command.convert(run[0], str(tmp_path / "hf"), "hf")
-    assert not (tmp_path / "hf").exists()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_numbers_that_are_not_finite_are_refused(run, tmp_path):
@@ -210,6 +211,64 @@ def test_a_target_that_exists_is_kept_unless_it_is_to_be_replaced(run, tmp_path)
     assert open_source(str(tmp_path / "t")).kind == "hf"
 
 
+def test_overwriting_never_deletes_the_source_or_what_is_no_checkpoint(run, tmp_path):
+    source = tmp_path / "a" / "run"
+    shutil.copytree(run[0], source)
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "precious.txt").write_text("x")
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "link").symlink_to(tmp_path / "notes")
+    before = sorted(tmp_path.rglob("*"))
+    for target, message in {
+        "a/run": "would delete the source",
+        "a/run/checkpoint_7": "would delete the source",
+        "a": "would delete the source",
+        "notes": "is no checkpoint; --overwrite replaces only checkpoints",
+        "file": "is no checkpoint; --overwrite replaces only checkpoints",
+        "link": "is a link; name a folder",
+        "file/x": "is no folder to write in",
+    }.items():
+        with pytest.raises(ValueError, match=message):
+            command.convert(str(source), str(tmp_path / target), "hf", overwrite=True)
+    with pytest.raises(ValueError, match="'' is empty; name a folder"):
+        command.convert(str(source), "", "hf", overwrite=True)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_model_card_may_be_added_to(run, tmp_path):
+    command.convert(run[0], str(tmp_path / "hf"), "hf")
+    with open(tmp_path / "hf" / "README.md", "a") as file:
+        file.write("Licence: mine\n")
+    assert open_source(str(tmp_path / "hf")).kind == "hf"
+
+
+def test_a_run_that_is_refused_leaves_the_directory_as_it_was(labeller, tmp_path):
+    command.convert(labeller, str(tmp_path / "m"), "medmt5")
+    with pytest.raises(ValueError, match="was converted: it is no run to go on with"):
+        train_lib.train(
+            model=tiny.config(mlp_dim=64),
+            optimizer=optax.sgd(0.1),
+            model_dir=str(tmp_path / "m"),
+            train_dataset_cfg=tiny.dataset(),
+            total_steps=2,
+            mesh=tiny.one_device(),
+        )
+    assert open_source(str(tmp_path / "m")).config.mlp_dim == 32  # checksums included
+
+
+def test_t5x_does_not_say_the_activation_so_the_user_may(tmp_path):
+    silu = Run(mlp_activations=("silu", "linear"))
+    silu.save(tmp_path / "m")
+    config = tiny.config(mlp_activations=("silu", "linear"))
+    checkpoints.write_card(str(tmp_path / "m"), config, None, {})
+    command.convert(str(tmp_path / "m"), str(tmp_path / "t"), "t5x")
+    assert open_source(str(tmp_path / "t")).config.mlp_activations == ("gelu", "linear")
+    command.convert(
+        str(tmp_path / "t"), str(tmp_path / "hf"), "hf", mlp_activations=("silu", "linear")
+    )
+    assert open_source(str(tmp_path / "hf")).config.mlp_activations == ("silu", "linear")
+
+
 def test_a_vocabulary_too_large_for_the_model_is_refused(tmp_path, labeller):
     model = Run(vocab_size=128)
     model.save(tmp_path / "m")
@@ -217,7 +276,7 @@ def test_a_vocabulary_too_large_for_the_model_is_refused(tmp_path, labeller):
         command.convert(str(tmp_path / "m"), str(tmp_path / "t"), "hf", vocabulary=tiny.VOCABULARY)
 
 
-def test_a_conversion_that_is_killed_leaves_no_target_and_the_next_one_succeeds(run, tmp_path):
+def test_a_killed_conversion_leaves_no_target_and_the_next_one_succeeds(run, tmp_path, caplog):
     target = tmp_path / "t"
     code = (
         "import sys, time\n"
@@ -233,11 +292,13 @@ def test_a_conversion_that_is_killed_leaves_no_target_and_the_next_one_succeeds(
     child.send_signal(signal.SIGKILL)
     child.wait()
     child.stdout.close()
-    assert not target.exists() and (tmp_path / "t.incomplete").is_dir()
+    (unfinished,) = tmp_path.iterdir()
+    assert unfinished.name.startswith("t.incomplete-")
     with pytest.raises(ValueError, match="config.json is missing"):
-        open_source(str(tmp_path / "t.incomplete"))
+        open_source(str(unfinished / "new"))
     command.convert(run[0], str(target), "hf")
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["t"]
+    assert f"{unfinished} is of a conversion that goes on or was killed" in caplog.text
+    assert open_source(str(target)).kind == "hf"
 
 
 def test_the_command_line_converts_says_what_it_did_and_fails_with_a_message(run, tmp_path):

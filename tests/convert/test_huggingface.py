@@ -148,6 +148,24 @@ def test_mt5_keeps_its_own_output_whatever_tie_word_embeddings_says(small, tie):
     assert not open_source(str(small)).config.logits_via_embedding
 
 
+def test_an_mt5_that_transformers_5_tied_has_the_embedding_for_output_unscaled(tool, tmp_path):
+    config = T5Config(**tool.SMALL)
+    params = tool.random_params(config)
+    params["decoder/logits_dense/kernel"] = params["token_embedder/embedding"].T.copy()
+    tool.write(str(tmp_path / "untied"), config, params, "mt5")
+    tied = T5Config(**tool.SMALL, logits_via_embedding=True)
+    tool.write(str(tmp_path / "m"), tied, tool.random_params(tied) | {
+        name: array for name, array in params.items() if name != "decoder/logits_dense/kernel"
+    }, "mt5")  # fmt: skip
+    edit(tmp_path / "m", tie_word_embeddings=True)
+    assert open_source(str(tmp_path / "m")).config == config
+    for a, b in zip(ours(tmp_path / "m", tool), ours(tmp_path / "untied", tool), strict=True):
+        np.testing.assert_array_equal(a, b)
+    edit(tmp_path / "m", tie_word_embeddings=False)
+    with pytest.raises(ValueError, match="lm_head.weight is missing, and tie_word_embeddings is f"):
+        open_source(str(tmp_path / "m"))
+
+
 def test_t5_with_its_own_output_must_say_that_it_is_not_tied(small):
     edit(small, model_type="t5", tie_word_embeddings=True)
     with pytest.raises(ValueError, match="set tie_word_embeddings to false if the model is a"):
@@ -189,7 +207,13 @@ def test_a_repeated_embedding_is_read_once_and_another_is_refused(small, tool):
         (dict(feed_forward_proj="gated-elu"), "feed_forward_proj 'gated-elu' is not supported"),
         (dict(relative_attention_num_buckets=64), "num_buckets is 64; only 32"),
         (dict(layer_norm_epsilon=1e-5), "layer_norm_epsilon is 1e-05; only 1e-06"),
-        (dict(d_model=...), "config.json has no usable 'd_model'"),
+        (dict(d_model=...), "config.json has no 'd_model'"),
+        (dict(num_heads=0), "config.json: num_heads is 0; use a whole number from 1 on"),
+        (dict(num_heads=float("inf")), "config.json: cannot convert float infinity"),
+        (dict(num_layers=2_000_000), "config.json: more than 1000 layers"),
+        (dict(dropout_rate=2.0), r"config.json: dropout_rate is 2.0; use a number in"),
+        (dict(model_type=["mt5"]), r"model_type \['mt5'\] is not read"),
+        (dict(tie_word_embeddings=False, d_ff=[24]), "config.json: int"),
         (dict(d_ff=32), r"mlp/wi_0/kernel is \(16, 24\), not \(16, 32\); .* and 4 more"),
         (dict(num_layers=3), "encoder/layers_2/attention/key/kernel is missing"),
         (dict(vocab_size=128), r"token_embedder/embedding is \(96, 16\), not \(128, 16\)"),
@@ -224,6 +248,8 @@ def elsewhere(folder):
         ),
         (lambda f: (f / "config.json").unlink(), "config.json is missing"),
         (lambda f: (f / "config.json").write_text("{"), "config.json is no JSON"),
+        (lambda f: (f / "config.json").write_text("[" * 100_000), "config.json is no JSON"),
+        (lambda f: (f / "medmt5.json").write_text('{"formats": [1]}'), "`formats` must map task"),
         (lambda f: (f / huggingface.INDEX).write_text("[]"), "holds no JSON object"),
         (lambda f: (f / huggingface.INDEX).write_text("{}"), "has no weight_map"),
         (

@@ -117,6 +117,19 @@ def test_without_an_optimiser_t5x_gets_the_slots_of_a_fresh_one(tmp_path):
     assert sorted(slots) == ["m", "v", "v_col", "v_row"] and slots["m"].shape == (1,)
 
 
+def test_a_step_alone_is_no_optimiser_state(checkpoint):
+    edit(checkpoint, lambda _, tree: tree["optimizer"]["state"].pop("param_states"))
+    source = open_source(str(checkpoint))
+    assert source.slots == {} and source.step == 5
+
+
+def test_the_vocabulary_above_a_checkpoint_is_found_however_its_path_ends(checkpoint, monkeypatch):
+    (checkpoint.parent / "sentencepiece.model").write_bytes(b"x")
+    monkeypatch.chdir(checkpoint)
+    for path in (str(checkpoint), f"{checkpoint}/", "."):
+        assert open_source(path).vocabulary == str(checkpoint.parent / "sentencepiece.model")
+
+
 def test_another_optimisers_slots_are_left_behind_and_that_is_said(tmp_path, caplog):
     given = numbers(CONFIGS["mt5"])
     given["opt_state/v/0/extra"] = np.zeros(3, np.float32)
@@ -242,6 +255,22 @@ def shape(checkpoint):
 EMBEDDING = "target.token_embedder.embedding"
 
 
+def chunks(sizes):
+    def damage(checkpoint):
+        path = checkpoint / EMBEDDING / ".zarray"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"chunks": sizes}))
+
+    return damage
+
+
+def zip_bomb(checkpoint):
+    (checkpoint / "checkpoint").write_bytes(gzip.compress(bytes(2**16)))
+
+
+def wrong_type(checkpoint):
+    edit(checkpoint, lambda t, _: t["decoder"]["decoder_norm"].update(scale=np.ones(8, np.int32)))
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
@@ -257,6 +286,15 @@ EMBEDDING = "target.token_embedder.embedding"
         (lambda c: (c / EMBEDDING / "0.0").unlink(), f"array {EMBEDDING} cannot be read"),
         (lambda c: shutil.rmtree(c / EMBEDDING), f"array {EMBEDDING} cannot be read"),
         (shape, "array target.decoder.layers_0.mlp.wo.kernel cannot be read"),
+        # These would end the process if they were tried.
+        (chunks([2**40, 8]), f"{EMBEDDING} of shape .* has chunks of .*damaged"),
+        (zip_bomb, "unpacks to more than 1,000 bytes"),
+        (wrong_type, "decoder_norm/scale has type int32; float32, bfloat16, float16, float64 are"),
+        (escape("a\0b/"), "only paths within the checkpoint's own folder"),
+        (
+            lambda c: edit(c, lambda t, tree: tree["optimizer"]["state"].update(step=np.int64(-1))),
+            "step is -1.0; it is damaged",
+        ),
         (overwrite(pickle.dumps({"a": 1})), "is a pickle, which would execute code"),
         (overwrite(b"PK\x03\x04rest"), "is a zip file"),
         (overwrite(b"model_checkpoint_path: 'x'"), "is of TensorFlow .* not of T5X"),
@@ -284,12 +322,13 @@ EMBEDDING = "target.token_embedder.embedding"
         ),
     ],
 )
-def test_what_is_damaged_or_leads_elsewhere_is_refused(checkpoint, damage, message):
+def test_what_is_damaged_or_leads_elsewhere_is_refused(checkpoint, damage, message, monkeypatch):
     damage(checkpoint)
+    monkeypatch.setattr(t5x, "MAX_INDEX_BYTES", 1000)  # of a zipped one
     with pytest.raises(ValueError, match=message) as error:
         source = open_source(str(checkpoint))
         for _ in source.stream(source.arrays):
-            pass
+            assert source.step == 5
     assert str(checkpoint) in str(error.value)
 
 

@@ -98,7 +98,7 @@ def test_two_further_steps_of_adafactor_are_those_of_t5x(golden):
     architecture, optimizer, _, train = compiled(source.config)
     fresh, _ = init_state(architecture, optimizer, seed=0, mesh=mesh)
     plan = restore.plan(restore.RestoreCheckpointConfig(source.path), fresh)
-    state = restore.fill(plan, fresh, state_shardings(architecture, fresh, mesh))
+    state = restore.fill(plan, lambda: fresh, state_shardings(architecture, fresh, mesh))
     losses = []
     for _ in range(3):  # a step's loss is that before it
         state, metrics = train(state, BATCH)

@@ -7,6 +7,7 @@ import shutil
 import tempfile
 
 import jax
+import jax.numpy as jnp
 import medmt5.tasks.sample  # noqa: F401 - registers sample_text_* and sample_clinical_*
 import numpy as np
 import optax
@@ -119,4 +120,8 @@ class Run:
 
     def start(self, folder, *args, **options):
         config = RestoreCheckpointConfig(str(folder), *args, **options)
-        return restore.fill(restore.plan(config, self.state), self.state, self.shardings)
+        return restore.fill(
+            restore.plan(config, self.state),
+            lambda: jax.tree.map(jnp.copy, self.state),
+            self.shardings,
+        )
