@@ -35,6 +35,7 @@ EXTRAS = {
     # T5X itself, for gin_configs/t5x. It brings airio, jestimator, clu and seqio by git URL, so give
     # it an environment of its own.
     "t5x": [*DATA, "t5x @ git+https://github.com/google-research/t5x", "tensorboard"],
+    "spacy": ["spacy>=3.5"],
     "hf": ["transformers>=5", "torch", "safetensors"],
     "test": [
         *DATA,

@@ -1,3 +1,4 @@
+import itertools
 import json
 import os
 import subprocess
@@ -9,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medmt5 import checkpoints, label
-from medmt5.formats.documents import Document, check, from_inline
+from medmt5.formats.documents import Document, check
+from medmt5.formats.inline import from_inline
 from medmt5.label import Labeller
 
 SENTENCE = "The patient was given aspirin for gout."
@@ -157,20 +159,51 @@ def test_tasks_of_different_labels_are_refused(tmp_path, sample_vocabulary):
         Labeller.load(str(tmp_path))
 
 
-# read_texts
+# Documents
 
 
-def test_lines_are_read_without_their_ends_and_nothing_else_is_lost(tmp_path):
-    path = tmp_path / "a.txt"
-    path.write_bytes("é\r\n\n  b \u2028c\n\x0bd\re".encode())
-    assert list(label.read_texts([str(path)], skip_bad=False)) == [
-        *("é", "", "  b \u2028c", "\x0bd\re")
-    ]
+def test_words_that_a_document_has_are_the_ones_that_are_labelled(labeller):
+    document = Document("gout attack, acute", (), ((0, 11), (11, 12), (13, 18)), id="7")
+    (found,) = labeller.label_documents([document])
+    assert_sound(found, document.text)
+    assert found.words == document.words and found.id == "7"
 
 
-def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(ValueError, match=r"none\.txt: cannot be read"):
-        list(label.read_texts([str(tmp_path / "none.txt")], skip_bad=False))
+def test_many_windows_are_labelled_as_few(labeller, monkeypatch):
+    texts = [SENTENCE, "", "No fever. " * 5, "fever " * 100]
+    together = labeller.label(texts)
+    monkeypatch.setattr(label, "WINDOWS", 3)
+    for one, other in zip(together, labeller.label(texts), strict=True):
+        assert one.splits == other.splits
+        assert [e[:4] for e in one.entities] == [e[:4] for e in other.entities]
+
+
+@given(st.lists(st.integers(0, 9), max_size=30))
+def test_chunks_hold_all_documents_in_order_and_no_more_than_they_may(sizes):
+    documents = [Document("x" * size, (), id=str(i)) for i, size in enumerate(sizes)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(label, "CHUNK", 4)
+        patch.setattr(label, "CHUNK_CHARACTERS", 10)
+        found = list(label.chunks(iter(documents)))
+    assert list(itertools.chain(*found)) == documents
+    for chunk in found:
+        assert 0 < len(chunk) <= 4 and sum(len(d.text) for d in chunk[:-1]) < 10
+
+
+def test_the_batch_size_follows_memory_and_is_a_power_of_two(monkeypatch):
+    class Device:
+        def __init__(self, memory):
+            self.memory = memory
+
+        def memory_stats(self):
+            return self.memory and {"bytes_limit": self.memory}
+
+    sizes = []
+    for memory in (None, 2**20, 2**31, 2**33, 2**40):
+        monkeypatch.setattr(label.jax, "local_devices", lambda m=memory: [Device(m)])
+        sizes.append(label.auto_batch_size(tiny.config(vocab_size=250_112), 256))
+    # 250,112 logits of 4 bytes at 16 places are 16 MB a row: 2 GiB / 4 hold 32 of them.
+    assert sizes == [32, 8, 32, 128, 256]
 
 
 # The command

@@ -1,13 +1,17 @@
 """Labelled documents as a web page: coloured spans, a legend, nothing to download.
 
-The spans are also what `medmt5.report` shows. The plain-text forms are in `documents`.
+The spans are also what `medmt5.report` shows. A page reads back, its scores with two digits. Its
+legend comes first, so all documents must be known before it can be written.
 """
 
 import html
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from html.parser import HTMLParser
 
 from medmt5.formats.documents import Document, check
+from medmt5.formats.gold import Annotation, Report, flat
+from medmt5.formats.lines import name_of, read_lines
 
 # Lightness keeps text on any hue above 7:1 (WCAG AAA). The label is drawn by CSS, so copying a
 # sentence copies the original text; touch screens and paper, which cannot hover, show the score.
@@ -56,15 +60,21 @@ def render_spans(document: Document, hues: Mapping[str, int]) -> str:
     parts, reached = [], 0
     for entity in document.entities:
         label, score = html.escape(entity.label), f"{entity.score:.2f}"
-        parts.append(html.escape(document.text[reached : entity.start]))
+        parts.append(_escape(document.text[reached : entity.start]))
         parts.append(
             f'<mark style="--hue:{hues[entity.label]}" data-label="{label}" data-score="{score}" '
-            f'title="{label} {score}">{html.escape(entity.text)}</mark>'
+            f'title="{label} {score}">{_escape(entity.text)}</mark>'
         )
         reached = entity.end
-    parts.append(html.escape(document.text[reached:]))
+    parts.append(_escape(document.text[reached:]))
+    name = f' data-id="{html.escape(document.id)}"' if document.id else ""
     # The text may be in any language and direction: dir=auto decides by its first strong letter.
-    return f'<p class="document" dir="auto" lang="">{"".join(parts)}</p>\n'
+    return f'<p class="document"{name} dir="auto" lang="">{"".join(parts)}</p>\n'
+
+
+def _escape(text: str) -> str:
+    # A parser would make a line feed of a carriage return.
+    return html.escape(text).replace("\r", "&#13;")
 
 
 def render_legend(documents: Iterable[Document], hues: Mapping[str, int]) -> str:
@@ -79,12 +89,75 @@ def render_legend(documents: Iterable[Document], hues: Mapping[str, int]) -> str
 
 def to_html(documents: Iterable[Document], *, title: str = "medmt5") -> str:
     """One page with every document: no scripts, nothing to download, no words of its own."""
-    documents = tuple(documents)
+    return "".join(html_parts(tuple(documents), title=title))
+
+
+def html_parts(documents: Iterable[Document], *, title: str = "medmt5") -> Iterator[str]:
+    """The page piece by piece; goes through the documents three times."""
     hues = label_hues(documents)
-    body = "".join(render_spans(document, hues) for document in documents)
-    return (
+    yield (
         '<!doctype html>\n<html lang="">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{html.escape(title)}</title>\n<style>{SPAN_CSS}{_PAGE_CSS}</style>\n</head>\n<body>\n"
-        f"{render_legend(documents, hues)}<main>\n{body}</main>\n</body>\n</html>\n"
+        f"{render_legend(documents, hues)}<main>\n"
     )
+    for document in documents:
+        yield render_spans(document, hues)
+    yield "</main>\n</body>\n</html>\n"
+
+
+class _Reader(HTMLParser):
+    """Collects the paragraphs of class `document` and their marks."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[tuple[str, str, list[tuple[str, int, int, float]]]] = []
+        self.text: list[str] | None = None
+        self.id, self.length = "", 0
+        self.marks: list[tuple[str, int, int, float]] = []
+        self.opened: tuple[str, int, float] | None = None
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = dict(attrs)
+        if tag == "p" and given.get("class") == "document":
+            self.text, self.id, self.length, self.marks = [], given.get("data-id") or "", 0, []
+        elif tag == "mark" and self.text is not None and given.get("data-label"):
+            score = float(given.get("data-score") or 1)
+            self.opened = (given["data-label"] or "", self.length, score)
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag == "mark" and self.opened:
+            label, start, score = self.opened
+            self.marks.append((label, start, self.length, score))
+            self.opened = None
+        elif tag == "p" and self.text is not None:
+            self.found.append((self.id, "".join(self.text), self.marks))
+            self.text = None
+
+    def handle_data(self, data: str) -> None:
+        if self.text is not None:
+            self.text.append(data)
+            self.length += len(data)
+
+
+def read_html(path: str, report: Report) -> Iterator[Document]:
+    """Documents of a page that `to_html` wrote."""
+    reader, count = _Reader(), 0
+    for number, line in read_lines(path, report):
+        try:
+            # Only "\n" was taken off: to_html writes no other line end.
+            reader.feed(f"{line}\n")
+        except ValueError as error:
+            report.bad(f"{name_of(path)}:{number}", f"not a page of medmt5 ({error})")
+        for id, text, marks in reader.found:
+            place = f"{name_of(path)}:{number}"
+            yield flat(
+                text,
+                [Annotation(label, ((a, b),), None, place, score) for label, a, b, score in marks],
+                report,
+                id=id,
+            )
+        count += len(reader.found)
+        reader.found.clear()
+    if not count:
+        raise ValueError(f"{name_of(path)} has no documents; give a page that medmt5 wrote")
