@@ -5,7 +5,7 @@ import pytest
 
 from medmt5.decoding import Decoded
 from medmt5.models.t5 import T5Config
-from medmt5.predictor import Predictor, bucket
+from medmt5.predictor import Predictor, bucket, default_width
 from medmt5.state import Architecture
 
 ARCHITECTURE = Architecture.t5(
@@ -22,7 +22,8 @@ def predictor(decode, batch_size=2):
         del params, constraint
         shapes.append((source.shape, max_length))
         tokens = decode(np.asarray(source))
-        return Decoded(tokens, -tokens.astype(float), (tokens == 1).any(-1))
+        ended = (tokens == 1).any(-1)
+        return Decoded(tokens, -tokens.astype(float), ended, ended.astype(int))
 
     made._decode = run
     return made, shapes
@@ -62,3 +63,13 @@ def test_no_examples_have_no_predictions():
 def test_free_prediction_needs_a_length():
     with pytest.raises(ValueError, match="free decoding needs max_length"):
         predictor(lambda source: source)[0].predict([example(5)])
+
+
+@pytest.mark.parametrize("batch_size, backend, width", [(1, "cpu", 16), (8, "cpu", 8)])
+def test_the_default_width_depends_on_batch_and_device(batch_size, backend, width):
+    assert default_width(batch_size, backend) == width
+    assert Predictor(ARCHITECTURE, {}, eos_id=1, batch_size=batch_size).width == width
+
+
+def test_a_width_can_be_given():
+    assert Predictor(ARCHITECTURE, {}, eos_id=1, width=3).width == 3

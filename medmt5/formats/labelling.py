@@ -273,6 +273,11 @@ class InlineTags:
         )
         return ids, mask
 
+    def draft(self, state: TagState, count: int) -> Int[Array, "rows count"]:
+        """The next source tokens: most words carry no tag."""
+        ahead = state.copied[:, None] + jnp.arange(count)
+        return self.source[state.row[:, None], jnp.minimum(ahead, self.source.shape[1] - 1)]
+
     def advance(self, state: TagState, token: Int[Array, " rows"]) -> TagState:
         """The state after an allowed token. Tag ids never occur in the source."""
         opened = token[:, None] == self.open_ids
