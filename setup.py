@@ -32,8 +32,8 @@ EXTRAS = {
     "data": DATA,
     "tpu": ["jax[tpu]>=0.10.2"],
     "gpu": ["jax[cuda13]>=0.10.2"],
-    # T5X itself, for gin_configs/t5x. It brings airio, jestimator, clu and seqio by git URL: give it
-    # an environment of its own.
+    # T5X itself, for gin_configs/t5x. It brings airio, jestimator, clu and seqio by git URL: give
+    # it an environment of its own.
     "t5x": [*DATA, "t5x @ git+https://github.com/google-research/t5x", "tensorboard"],
     "spacy": ["spacy>=3.5"],
     "hf": ["transformers>=5", "torch", "safetensors"],
