@@ -18,7 +18,7 @@ import numpy as np
 from etils import epath
 from flax.traverse_util import unflatten_dict
 
-from medmt5.convert.source import Source, check_parameters, listing, open_source
+from medmt5.convert.source import Source, check_parameters, listing, open_source, shapes_of
 from medmt5.state import (
     Architecture,
     Params,
@@ -248,7 +248,7 @@ def load_params(
     Raises:
       ValueError: a parameter is missing, has another shape, or is damaged.
     """
-    check_parameters(source.path, source.params, architecture.shapes)
+    check_parameters(source.path, source.params, shapes_of(architecture))
     where = flat_params(shardings) if shardings else {}
     one = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     out = {}

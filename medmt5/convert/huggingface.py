@@ -17,7 +17,6 @@ import numpy as np
 from medmt5.convert import safetensors
 from medmt5.convert.source import (
     Source,
-    architecture,
     check_parameters,
     checked_formats,
     expected_shapes,
@@ -150,7 +149,7 @@ def open_source(path: str) -> HuggingFaceSource:
         for ours, name in table.items()
         if name.tensor in tensors
     }
-    check_parameters(path, found, architecture(config).shapes)
+    check_parameters(path, found, expected_shapes(config))
     source = HuggingFaceSource(
         "hf",
         path,

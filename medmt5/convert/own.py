@@ -18,11 +18,11 @@ from medmt5 import checkpoints
 from medmt5.convert import arrays
 from medmt5.convert.source import (
     Source,
-    architecture,
     below,
     check_parameters,
     checked_formats,
     config_of,
+    expected_shapes,
 )
 from medmt5.files import absolute, is_remote
 
@@ -63,7 +63,7 @@ def open_source(path: str) -> OwnSource:
     folder = path if is_remote(path) else os.path.dirname(absolute(path))
     card = checkpoints.find_card(path)
     config = card.config if card else config_of(shapes, path)
-    check_parameters(path, shapes, architecture(config).shapes)
+    check_parameters(path, shapes, expected_shapes(config))
     source = OwnSource("medmt5", path, config, {k: v.shape for k, v in stored.items()})
     source.stored = stored
     if card:

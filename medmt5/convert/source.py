@@ -21,7 +21,7 @@ from medmt5 import checkpoints
 from medmt5.convert import tokenizer
 from medmt5.files import check_manifest, is_remote
 from medmt5.models.t5 import T5Config
-from medmt5.state import Architecture, Params, flat_params
+from medmt5.state import Architecture, flat_params
 
 log = logging.getLogger(__name__)
 
@@ -216,21 +216,21 @@ def checked_formats(card: Mapping[str, Any], path: str) -> dict[str, Any]:
     return formats
 
 
-@functools.lru_cache(maxsize=8)
-def architecture(config: T5Config) -> Architecture:
-    """Names, shapes and axes of a model's parameters, without allocating any."""
-    return Architecture.t5(config)
-
-
-def expected_shapes(config: T5Config) -> dict[str, tuple[int, ...]]:
+def shapes_of(architecture: Architecture) -> dict[str, tuple[int, ...]]:
     """Shape of every parameter of a model, by name."""
-    shapes = flat_params(architecture(config).shapes)
-    return {name: tuple(leaf.shape) for name, leaf in shapes.items()}
+    return {name: tuple(leaf.shape) for name, leaf in flat_params(architecture.shapes).items()}
 
 
-def check_parameters(path: str, found: Mapping[str, tuple[int, ...]], shapes: Params) -> None:
+@functools.lru_cache(maxsize=8)
+def expected_shapes(config: T5Config) -> dict[str, tuple[int, ...]]:
+    """Shape of every parameter of the model of these sizes, by name, without allocating any."""
+    return shapes_of(Architecture.t5(config))
+
+
+def check_parameters(
+    path: str, found: Mapping[str, tuple[int, ...]], want: Mapping[str, tuple[int, ...]]
+) -> None:
     """Raise ValueError, naming every difference, unless these are the model's parameters."""
-    want = {name: tuple(leaf.shape) for name, leaf in flat_params(shapes).items()}
     problems = [f"{name} is missing" for name in sorted(want.keys() - found.keys())]
     problems += [
         f"{name} is {tuple(found[name])}, not {want[name]}"

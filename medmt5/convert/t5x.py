@@ -23,7 +23,6 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from medmt5.convert import arrays
 from medmt5.convert.source import (
     Source,
-    architecture,
     check_parameters,
     config_of,
     expected_shapes,
@@ -227,7 +226,7 @@ def open_source(path: str, **known: Any) -> T5XSource:
         unused.append(name)
     present = stored.keys() - set(unused)
     expected = expected_shapes(config)
-    check_parameters(path, shapes, architecture(config).shapes)
+    check_parameters(path, shapes, expected_shapes(config))
     ours: dict[str, tuple[int, ...]] = {}
     for key, place in table.items():
         if place.stored not in present or stored[place.stored].shape != place.shape:
