@@ -12,7 +12,7 @@ if not os.path.isdir(os.path.join(_HERE, "tasks")):
     __path__.append(os.path.dirname(_HERE))
 
 if TYPE_CHECKING:
-    from medmt5.label import Labeller
+    from medmt5.labeller import Labeller
 
 __all__ = ["Labeller", "__version__"]
 
@@ -20,7 +20,7 @@ __all__ = ["Labeller", "__version__"]
 def __getattr__(name: str):
     # Late, so that `import medmt5` and `medmt5 --help` do not import JAX.
     if name == "Labeller":
-        from medmt5.label import Labeller
+        from medmt5.labeller import Labeller
 
         return Labeller
     raise AttributeError(f"module 'medmt5' has no attribute {name!r}")

@@ -215,9 +215,9 @@ class Beams(NamedTuple):
     Attributes:
       tokens: ids, end of sequence included; 0 after it.
       log_probs: of each token. 0 after the end.
-      scores: the sum of `log_probs` over ((5 + length) / 6) ** alpha; the plain sum where no
-        sequence of the source has finished. -inf where there is no such sequence: fewer than
-        `num_beams` were found; its tokens are 0.
+      scores: the sum of `log_probs` over ((5 + length) / 6) ** alpha, or over the length; the
+        plain sum where no sequence of the source has finished. -inf where there is no such
+        sequence: fewer than `num_beams` were found; its tokens are 0.
       finished: the sequence ended. If any sequence of a source did, only those are given.
     """
 
@@ -235,7 +235,7 @@ def beam_search(
     max_length: int,
     eos_id: int,
     constraint: Any | None = None,
-    alpha: float = 0.6,
+    alpha: float | None = 0.6,
     renormalise: bool = False,
 ) -> Beams:
     """Keep the `num_beams` most probable beginnings at each step, and the best that ended.
@@ -250,7 +250,7 @@ def beam_search(
       max_length: tokens at most, end of sequence included.
       eos_id: ends a sequence.
       constraint: a `Constraint` for these sources; None decodes freely.
-      alpha: of the brevity penalty, at least 0. 0 ranks by the plain sum.
+      alpha: of the brevity penalty, at least 0. 0 ranks by the plain sum, None by the mean.
       renormalise: under a constraint, spread the probability over the allowed tokens, as `greedy`
         does; only their rows of the output matrix are multiplied. By default a token's probability
         is that among the whole vocabulary.
@@ -262,7 +262,7 @@ def beam_search(
         raise ValueError(
             f"num_beams is {num_beams} and max_length {max_length}; both must be at least 1"
         )
-    if alpha < 0:
+    if alpha is not None and alpha < 0:
         raise ValueError(
             f"alpha is {alpha}, and the search could not know when to stop; "
             "use 0 for the plain sum, or more to favour longer sequences"
@@ -335,7 +335,7 @@ def beam_search_over(
     num_beams: int,
     max_length: int,
     eos_id: int,
-    alpha: float,
+    alpha: float | None,
 ) -> Beams:
     """Beam search over anything that scores continuations; `beam_search` does so with a model.
 
@@ -366,7 +366,7 @@ def beam_search_over(
         memory: Any
 
     def penalty(length: Any) -> Any:
-        return ((5.0 + length) / 6.0) ** alpha
+        return length if alpha is None else ((5.0 + length) / 6.0) ** alpha
 
     def improving(carry: Carry) -> Array:
         # Log-probabilities only fall, so this is the most that a live sequence can come to. A

@@ -22,7 +22,7 @@ from medmt5.batches import DatasetConfig, Table
 from medmt5.convert.source import open_source
 from medmt5.files import write_text
 from medmt5.metrics import span_f1
-from medmt5.predictor import Predictor
+from medmt5.predictor import Predictor, Search
 from medmt5.reporting import is_chief
 from medmt5.state import Architecture, TrainState, join_params
 from medmt5.vocabulary import Vocabulary
@@ -118,7 +118,7 @@ def _score_labelling(
     answers, faithful = [], 0
     for prediction, example in zip(predictions, examples, strict=True):
         if constrained:
-            answers.append(format_.answer(prediction.tokens, prediction.log_probs, example))
+            answers.append(format_.answer(prediction, example))
             faithful += 1
         else:
             spans, same = format_.answer_free(prediction.tokens, example)
@@ -202,6 +202,7 @@ def evaluate(
     output_dir: str,
     vocabulary: Vocabulary | None = None,
     modes: Sequence[str] = MODES,
+    search: Search = Search(),
     batch_size: int = 32,
     limit: int | None = None,
     describe_config: Callable[[], str] | None = None,
@@ -216,6 +217,7 @@ def evaluate(
       output_dir: gets predictions and `scores.json`.
       vocabulary: instead of the one stored with the model.
       modes: decoding modes, side by side.
+      search: how answers are sought, and what their scores are.
       batch_size: rows per batch.
       limit: examples per task; None for all.
       describe_config: gives the text to keep as `config.gin`.
@@ -223,7 +225,12 @@ def evaluate(
 
     Returns:
       task -> mode -> scores.
+
+    Raises:
+      ValueError: exact search without a constraint, or what reading model and data raises.
     """
+    if search.method == "exact" and "unconstrained" in modes:
+        raise ValueError("exact search needs a constraint; set DECODING = ('constrained',)")
     source = open_source(checkpoint_path)
     vocabulary = vocabulary or restore.vocabulary_of(source)
     tables = batches.read_tables(dataset_cfg, vocabulary)
@@ -234,7 +241,9 @@ def evaluate(
         return {}
     if describe_config:
         write_text(os.path.join(output_dir, "config.gin"), describe_config())
-    predictor = Predictor(architecture, params, eos_id=vocabulary.eos_id, batch_size=batch_size)
+    predictor = Predictor(
+        architecture, params, eos_id=vocabulary.eos_id, batch_size=batch_size, search=search
+    )
     scores = score_tables(predictor, tables, output_dir=output_dir, modes=modes, limit=limit)
     print(score_table(scores))
     log.info("predictions and scores are in %s", output_dir)

@@ -1,15 +1,13 @@
-"""Label text with a fine-tuned model. `medmt5 label -m MODEL < notes.txt > out.jsonl`.
+"""Label files with a fine-tuned model. `medmt5 label -m MODEL < notes.txt > out.jsonl`.
 
-Text in, spans with character offsets and scores out; every character of the input stays where it
-is. The command streams: it holds one chunk of documents at a time, in their order. Files are left
-to `formats.exchange`. Imports neither TensorFlow nor SeqIO.
+The command streams: it holds one chunk of documents at a time, in their order. The model is left to
+`labeller`, files to `formats.exchange`.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import itertools
 import logging
 import math
 import os
@@ -19,179 +17,22 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NoReturn
 
-import jax
-
-from medmt5 import restore
-from medmt5.convert.source import open_source
-from medmt5.formats.documents import Document, Entity
+from medmt5.formats.documents import Document
 from medmt5.formats.exchange import FORMATS, NEED_PATH, READERS, reader, writer
 from medmt5.formats.gold import BadRecord, Report
-from medmt5.formats.labelling import Labelling, ScoredSpan
 from medmt5.formats.lines import size_of
-from medmt5.formats.text import sentence_ends, split_words, windows
 from medmt5.formats.writers import Writer
-from medmt5.models.t5 import T5Config
-from medmt5.predictor import Predictor
+from medmt5.labeller import Labeller
+from medmt5.predictor import Search
 from medmt5.reporting import duration
-from medmt5.state import Architecture
 
 log = logging.getLogger(__name__)
 
 # Documents and characters read and decoded together: enough to fill batches of equal length, little
 # enough to stream. One document may be longer.
 CHUNK, CHUNK_CHARACTERS = 256, 2**20
-# Windows decoded together, so that a document of any length takes little more than its words.
-WINDOWS = 4096
 # Seconds between lines of progress.
 PERIOD = 10.0
-
-
-def auto_batch_size(config: T5Config, length: int) -> int:
-    """Sentences per batch that a quarter of the device's memory holds: a power of 2, 8 to 256.
-
-    On a device that does not tell its memory, such as a CPU, 32. The same machine always gives the
-    same, so that an interrupted run goes on as it began.
-
-    Args:
-      config: of the model.
-      length: tokens per sentence.
-    """
-    memory = (jax.local_devices()[0].memory_stats() or {}).get("bytes_limit")
-    if not memory:
-        return 32
-    joined = config.num_heads * config.head_dim
-    # In float32: keys and values of up to three times as many tokens (every word a span), one
-    # encoder layer's attention, logits of up to 16 tokens at a time.
-    caches = config.num_decoder_layers * 2 * 4 * length * joined
-    attention = config.num_heads * length**2
-    row = 4 * (caches + attention + 16 * config.vocab_size)
-    return 2 ** max(3, min(8, int(math.log2(max(memory / 4 / row, 1)))))
-
-
-class Labeller:
-    """A model that labels text.
-
-    Args:
-      predictor: runs the model.
-      format_: the labelling format it was fine-tuned with.
-      max_source_length: tokens per window, as in fine-tuning.
-    """
-
-    def __init__(self, predictor: Predictor, format_: Labelling, *, max_source_length: int):
-        self.predictor, self.format, self.max_source_length = predictor, format_, max_source_length
-
-    @classmethod
-    def load(cls, path: str, *, batch_size: int | None = 32) -> Labeller:
-        """The labeller in a model or checkpoint directory.
-
-        Args:
-          path: the directory.
-          batch_size: sentences per batch; None chooses by the device (`auto_batch_size`).
-
-        Raises:
-          ValueError: no model there, or one that was not fine-tuned for labelling.
-        """
-        source = open_source(path)
-        found = {name: f for name, f in source.formats.items() if f["kind"] == Labelling.kind}
-        if not found:
-            kinds = ", ".join(sorted({f["kind"] for f in source.formats.values()})) or "no task"
-            raise ValueError(
-                f"{path} was trained for {kinds}, not for labelling; fine-tune it on a labelling "
-                "task first"
-            )
-        labels = {tuple(f["labels"]) for f in found.values()}
-        if len(labels) > 1:
-            raise ValueError(f"the tasks of {path} have different labels: {sorted(labels)}")
-        vocabulary = restore.vocabulary_of(source)
-        architecture = Architecture.t5(source.config)
-        length = max(f["lengths"]["inputs"] for f in found.values())
-        predictor = Predictor(
-            architecture,
-            restore.load_params(source, architecture),
-            eos_id=vocabulary.eos_id,
-            batch_size=batch_size or auto_batch_size(source.config, length),
-        )
-        format_ = Labelling(vocabulary, labels.pop(), max_word_tokens=length - 1)
-        return cls(predictor, format_, max_source_length=length)
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        return self.format.tags.labels
-
-    def label_words(self, sentences: Sequence[Sequence[str]]) -> list[list[ScoredSpan]]:
-        """Spans of sentences that are already split into words; half-open word indices."""
-        examples = [self.format.example({"words": words}, None) for words in sentences]
-        predictions = self.predictor.predict(examples, format_=self.format)
-        return [
-            self.format.answer(prediction.tokens, prediction.log_probs, example)
-            for prediction, example in zip(predictions, examples, strict=True)
-        ]
-
-    def label(self, texts: Sequence[str]) -> list[Document]:
-        """Label texts of any length.
-
-        A sentence longer than the model's window is cut between words, and the document's
-        `splits` say where; a span cannot reach across such a cut.
-
-        Args:
-          texts: any strings, empty ones too.
-
-        Returns:
-          One document per text.
-
-        Raises:
-          TypeError: a single string was given.
-        """
-        if isinstance(texts, str):
-            raise TypeError('label takes a list of texts; write label(["..."])')
-        return self.label_documents([Document(text, ()) for text in texts])
-
-    def label_documents(self, documents: Sequence[Document]) -> list[Document]:
-        """Label documents anew, their own entities aside.
-
-        One that has `words` is a single sentence of those words, as a CoNLL file gives them.
-        """
-        plans = [self._plan(document) for document in documents]
-        parts = [(plan, part) for plan, plan_parts, _ in plans for part in plan_parts]
-        answers: list[list[ScoredSpan]] = []
-        for first in range(0, len(parts), WINDOWS):
-            chosen = parts[first : first + WINDOWS]
-            sentences = [
-                [document.text[a:b] for a, b in document.words[i:j]] for document, (i, j) in chosen
-            ]
-            answers += self.label_words(sentences)
-        following = iter(answers)
-        return [
-            _answered(
-                document._replace(splits=tuple(cuts)),
-                parts,
-                itertools.islice(following, len(parts)),
-            )
-            for document, parts, cuts in plans
-        ]
-
-    def _plan(self, document: Document) -> tuple[Document, list[tuple[int, int]], list[int]]:
-        """The document with its words, and its windows."""
-        text, limit = document.text, self.max_source_length - 1  # the end of sequence takes one
-        words = document.words or tuple(split_words(text))
-        ends = [len(words) - 1] if document.words else sentence_ends(text, words)
-        sizes = [len(ids) for a, b in words for ids in self.format.word_ids([text[a:b]])]
-        parts, cuts = windows(words, ends, sizes.__getitem__, limit)
-        return document._replace(words=words), parts, cuts
-
-
-def _answered(
-    document: Document,
-    parts: Sequence[tuple[int, int]],
-    answers: Iterable[Sequence[ScoredSpan]],
-) -> Document:
-    entities = []
-    text, words = document.text, document.words
-    for (first, _), spans in zip(parts, answers, strict=True):
-        for span in spans:
-            start, end = words[first + span.start][0], words[first + span.end - 1][1]
-            entities.append(Entity(start, end, span.label, text[start:end], span.score))
-    return document._replace(entities=tuple(entities))
 
 
 def chunks(documents: Iterable[Document]) -> Iterator[list[Document]]:
@@ -285,7 +126,6 @@ def label_stream(
     progress: _Progress,
     *,
     min_score: float = 0.0,
-    labels: Sequence[str] | None = None,
 ) -> None:
     """Label documents and write them in their order; however it ends, whole documents are written.
 
@@ -295,19 +135,14 @@ def label_stream(
       out: closed at the end.
       progress: is told of every chunk.
       min_score: spans below it are not written.
-      labels: of the spans to write; None for all.
     """
-
-    def wanted(entity: Entity) -> bool:
-        return entity.score >= min_score and (labels is None or entity.label in labels)
-
     with _Interrupts() as interrupts:
 
         def label_chunk(chunk: Sequence[Document]) -> None:
             labelled = labeller.label_documents(chunk)
             with interrupts.held():
                 for document in labelled:
-                    kept = tuple(filter(wanted, document.entities))
+                    kept = tuple(e for e in document.entities if e.score >= min_score)
                     out.write(document._replace(entities=kept))
                 out.flush()
 
@@ -326,12 +161,16 @@ def label_stream(
             raise
 
 
-def _batch_size(value: str) -> int | None:
-    if value == "auto":
-        return None
+def _count(value: str) -> int:
     if not value.isdecimal() or int(value) < 1:
-        raise argparse.ArgumentTypeError(f"{value!r} is neither a positive number nor auto")
+        raise argparse.ArgumentTypeError(f"{value!r} is not a positive number")
     return int(value)
+
+
+def _batch_size(value: str) -> int | None:
+    if value != "auto" and (not value.isdecimal() or int(value) < 1):
+        raise argparse.ArgumentTypeError(f"{value!r} is neither a positive number nor auto")
+    return None if value == "auto" else int(value)
 
 
 def _score(value: str) -> float:
@@ -362,7 +201,49 @@ def _flags() -> argparse.ArgumentParser:
         "-o", "--output", help="file, or folder for brat and offsets (standard output)"
     )
     flags.add_argument("--min-score", type=_score, default=0.0, help="drop spans below this")
-    flags.add_argument("--labels", help="write these only: A,B (all)")
+    flags.add_argument(
+        "--labels",
+        help="write these only: A,B (all); a model with label prompts is asked for these alone",
+    )
+    flags.add_argument("--task", help="which of the model's tasks, where their labels differ")
+    flags.add_argument(
+        "--search",
+        choices=("greedy", "beam", "exact"),
+        default="greedy",
+        help="greedy (default): fastest; beam: the best of --beams; exact: the best of all, as far "
+        "as --passes reach (JSONL says whether it is proven)",
+    )
+    flags.add_argument("--beams", type=_count, default=4, help="of beam search (4)")
+    flags.add_argument(
+        "--score",
+        choices=("sum", "mean", "brevity", "renormalised"),
+        default="sum",
+        help="what beam and exact search maximise: the sum of log-probabilities (default), their "
+        "mean per token, that with T5X's brevity penalty, or the sum among what is allowed",
+    )
+    flags.add_argument("--passes", type=_count, default=1000, help="of exact search (1000)")
+    flags.add_argument(
+        "--n-best",
+        type=_count,
+        default=1,
+        help="answers per window, in JSONL's `alternatives`; above 1, beam search",
+    )
+    flags.add_argument(
+        "--calibration",
+        metavar="FILE",
+        help="correct the scores as tools/reliability.py --fit DEV --json FILE found",
+    )
+    flags.add_argument(
+        "--tags",
+        choices=("text",),
+        help="for a model tuned elsewhere: its tags are text, <LABEL> of the --labels",
+    )
+    flags.add_argument(
+        "--label-prompt",
+        action="store_true",
+        default=None,
+        help="for a model tuned elsewhere: its source begins with the opening tags of the labels",
+    )
     flags.add_argument(
         "--batch-size",
         type=_batch_size,
@@ -428,13 +309,21 @@ def _run(given: argparse.Namespace) -> None:
         if path != "-" and given.output and os.path.exists(given.output):
             if os.path.samefile(path, given.output):
                 raise ValueError(f"{path} is the input; give another --output")
-    labeller = Labeller.load(given.model, batch_size=given.batch_size)
     labels = given.labels.split(",") if given.labels is not None else None
-    if unknown := [label for label in labels or () if label not in labeller.labels]:
-        raise ValueError(
-            f"the model has no label {', '.join(map(repr, unknown))}; it has "
-            f"{', '.join(labeller.labels)}"
-        )
+    method = "beam" if given.n_best > 1 and given.search == "greedy" else given.search
+    if given.n_best > 1 and given.format != "jsonl":
+        raise ValueError(f"--n-best is written to JSONL alone, not to {given.format}")
+    labeller = Labeller.load(
+        given.model,
+        batch_size=given.batch_size,
+        search=Search(method, max(given.beams, given.n_best), given.score, given.passes),
+        n_best=given.n_best,
+        task=given.task,
+        labels=labels,
+        where=given.tags,
+        label_prompt=given.label_prompt,
+        calibration=given.calibration,
+    )
     if given.batch_size is None:
         log.info("batch size %d", labeller.predictor.batch_size)
     report = Report(skip_bad=given.skip_bad_lines, texts_only=True)
@@ -444,7 +333,7 @@ def _run(given: argparse.Namespace) -> None:
         sys.stdout.reconfigure(encoding="utf-8", newline="\n")  # type: ignore[union-attr]
     progress = _Progress(report, size_of(given.files))
     out = writer(given.format, given.output or sys.stdout, resume=given.resume)
-    label_stream(labeller, documents, out, progress, min_score=given.min_score, labels=labels)
+    label_stream(labeller, documents, out, progress, min_score=given.min_score)
     progress.end()
 
 

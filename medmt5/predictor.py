@@ -1,7 +1,12 @@
-"""Runs a model over many examples: sorted by length, padded to a few shapes, compiled once each."""
+"""Runs a model over many examples: sorted by length, padded to a few shapes, compiled once each.
+
+Also says what is searched for, and what a score is.
+"""
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import logging
 import time
 from collections.abc import Mapping, Sequence
@@ -13,17 +18,79 @@ import numpy as np
 
 from medmt5 import decoding
 from medmt5.reporting import duration
+from medmt5.search import ExactSearch
 from medmt5.state import Architecture, Params
 
 log = logging.getLogger(__name__)
 
 
+@dataclasses.dataclass(frozen=True)
+class Search:
+    """How an answer is sought, and what its score is.
+
+    Attributes:
+      method: "greedy", the most probable token at each step; "beam", the best of `num_beams`
+        beginnings at each step; "exact", the best of all that a constraint allows, within `passes`.
+      num_beams: beginnings that beam search keeps, and answers that it gives.
+      score: what beam and exact search maximise; log p of a token is that among the whole
+        vocabulary unless said otherwise, and the end of sequence counts as a token.
+
+        "sum": the sum of log p, so the most probable answer.
+        "mean": that sum divided by the number of tokens, as the published constrained decoder
+        does; beam search only.
+        "brevity": that sum divided by ((5 + tokens) / 6) ** 0.6, as T5X does; beam search only.
+        "renormalised": the sum with p among the tokens that the constraint allows; only their rows
+        of the output matrix are multiplied. Greedy search takes the same tokens under all four,
+        and scores its answer so.
+      passes: rows that exact search may send through the decoder per sentence.
+
+    The score of a labelled span is, from one answer, the product of its tokens' p from the first
+    of its opening tag to the last of its closing one; from several beams, the share of their
+    probability that has the span.
+    """
+
+    method: str = "greedy"
+    num_beams: int = 4
+    score: str = "sum"
+    passes: int = 1000
+
+    def __post_init__(self):
+        scores = {
+            "greedy": ("sum", "mean", "brevity", "renormalised"),
+            "beam": ("sum", "mean", "brevity", "renormalised"),
+            "exact": ("sum", "renormalised"),
+        }
+        if self.method not in scores:
+            raise ValueError(f"search {self.method!r} is unknown; use one of {', '.join(scores)}")
+        if self.score not in scores[self.method]:
+            raise ValueError(
+                f"score {self.score!r} is not for {self.method} search; use one of "
+                f"{', '.join(scores[self.method])}"
+            )
+        if self.num_beams < 1 or self.passes < 1:
+            raise ValueError(
+                f"num_beams is {self.num_beams} and passes {self.passes}; both must be at least 1"
+            )
+
+
 class Prediction(NamedTuple):
-    """Token ids up to and including the end of sequence, and their log-probabilities."""
+    """An answer.
+
+    Attributes:
+      tokens: ids up to and including the end of sequence.
+      log_probs: of each token.
+      finished: it ended before its longest length.
+      score: as `Search` says.
+      proven: no answer has a higher score; only exact search can tell.
+      others: the next best, where beam search found more than one.
+    """
 
     tokens: np.ndarray
     log_probs: np.ndarray
     finished: bool
+    score: float = 0.0
+    proven: bool = False
+    others: tuple[Prediction, ...] = ()
 
 
 def bucket(length: int, multiple: int = 32) -> int:
@@ -42,13 +109,14 @@ def default_width(batch_size: int, backend: str) -> int:
 
 
 class Predictor:
-    """Greedy decoding for lists of examples.
+    """Decoding for lists of examples.
 
     Args:
       architecture: the model.
       params: its parameters; `predictor.params` may be set again later, nothing is recompiled.
       eos_id: ends a sequence.
       batch_size: rows per batch.
+      search: what is searched for.
       width: tokens fed per pass and row where the format's constraint guesses what comes next;
         the result does not depend on it. By default `default_width`; 1 decodes token by token.
     """
@@ -60,21 +128,28 @@ class Predictor:
         *,
         eos_id: int,
         batch_size: int = 32,
+        search: Search = Search(),
         width: int | None = None,
     ):
         self.architecture, self.params = architecture, params
-        self.eos_id, self.batch_size = eos_id, batch_size
+        self.eos_id, self.batch_size, self.search = eos_id, batch_size, search
         self.width = default_width(batch_size, jax.default_backend()) if width is None else width
         self._decode = jax.jit(self._run, static_argnames="max_length")
 
     def _run(self, params: Params, source: Any, constraint: Any, *, max_length: int):
-        return decoding.greedy(
-            self.architecture.merge(params),
+        model, search = self.architecture.merge(params), self.search
+        given: dict[str, Any] = dict(
+            max_length=max_length, eos_id=self.eos_id, constraint=constraint
+        )
+        if search.method == "greedy":
+            return decoding.greedy(model, source, width=self.width, **given)
+        return decoding.beam_search(
+            model,
             source,
-            max_length=max_length,
-            eos_id=self.eos_id,
-            constraint=constraint,
-            width=self.width,
+            num_beams=search.num_beams,
+            alpha={"mean": None, "brevity": 0.6}.get(search.score, 0.0),
+            renormalise=search.score == "renormalised",
+            **given,
         )
 
     def predict(
@@ -96,19 +171,27 @@ class Predictor:
 
         Returns:
           One prediction per example, in the given order.
+
+        Raises:
+          ValueError: free decoding without max_length, or with exact search.
         """
         if max_length is None and format_ is None:
             raise ValueError("free decoding needs max_length")
+        if format_ is None and self.search.method == "exact":
+            raise ValueError("exact search needs a constraint; use beam search to decode freely")
+        # One sentence at a time: its nodes fill the batch.
+        exact = self.search.method == "exact"
+        size, decode = (1, self._sentence) if exact else (self.batch_size, self._batch)
         order = sorted(range(len(examples)), key=lambda i: len(examples[i]["inputs"]))
         results: list[Prediction | None] = [None] * len(examples)
         began = reported = time.monotonic()
-        for first in range(0, len(order), self.batch_size):
-            chosen = order[first : first + self.batch_size]
+        for first in range(0, len(order), size):
+            chosen = order[first : first + size]
             part = [examples[i] for i in chosen]
             # A short last batch is filled up: a new shape would compile again.
-            padded = part + [part[-1]] * (self.batch_size - len(part))
+            padded = part + [part[-1]] * (size - len(part))
             length = bucket(max(len(e["inputs"]) for e in part))
-            source = np.zeros((self.batch_size, length), np.int32)
+            source = np.zeros((size, length), np.int32)
             for row, example in enumerate(padded):
                 source[row, : len(example["inputs"])] = example["inputs"]
             source[len(part) :] = 0
@@ -117,18 +200,9 @@ class Predictor:
                 constraint = format_.constraint(padded, length)
             if limit is None:
                 limit = bucket(max(format_.max_target_length(e) for e in part))
-            decoded = jax.device_get(
-                self._decode(self.params, jnp.asarray(source), constraint, max_length=limit)
-            )
-            for row, i in enumerate(chosen):
-                # Not the number of non-zeros: free decoding may put a 0 before the end.
-                written = np.flatnonzero(decoded.tokens[row])
-                count = int(written[-1]) + 1 if len(written) else 0
-                results[i] = Prediction(
-                    decoded.tokens[row, :count],
-                    decoded.log_probs[row, :count],
-                    bool(decoded.finished[row]),
-                )
+            predictions = decode(jnp.asarray(source), constraint, limit)
+            for i, prediction in zip(chosen, predictions, strict=False):
+                results[i] = prediction
             now = time.monotonic()
             if progress and now - reported > 10:
                 done = first + len(part)
@@ -136,3 +210,42 @@ class Predictor:
                 log.info("%s %d/%d  ETA %s", progress, done, len(order), duration(left))
                 reported = now
         return [result for result in results if result is not None]
+
+    def _batch(self, source: Any, constraint: Any, limit: int) -> list[Prediction]:
+        decoded = jax.device_get(self._decode(self.params, source, constraint, max_length=limit))
+        if self.search.method == "greedy":
+            return [
+                _prediction(tokens, log_probs, finished, float(log_probs.sum()))
+                for tokens, log_probs, finished in zip(*decoded[:3], strict=True)
+            ]
+        results = []
+        for beams in zip(*decoded, strict=True):
+            best, *others = (
+                _prediction(tokens, log_probs, finished, float(score))
+                for tokens, log_probs, score, finished in zip(*beams, strict=True)
+                if score > -np.inf
+            )
+            results.append(best._replace(others=tuple(others)))
+        return results
+
+    @functools.cached_property
+    def _exact(self) -> ExactSearch:
+        renormalise = self.search.score == "renormalised"
+        return ExactSearch(
+            self.architecture, self.params, eos_id=self.eos_id, renormalise=renormalise
+        )
+
+    def _sentence(self, source: Any, constraint: Any, limit: int) -> list[Prediction]:
+        self._exact.params = self.params
+        passes = self.search.passes
+        best = self._exact.search(source, constraint, max_length=limit, passes=passes)
+        return [Prediction(best.tokens, best.log_probs, True, best.score, best.proven)]
+
+
+def _prediction(
+    tokens: np.ndarray, log_probs: np.ndarray, finished: bool, score: float
+) -> Prediction:
+    # Not the number of non-zeros: free decoding may put a 0 before the end.
+    written = np.flatnonzero(tokens)
+    count = int(written[-1]) + 1 if len(written) else 0
+    return Prediction(tokens[:count], log_probs[:count], bool(finished), score)

@@ -36,7 +36,7 @@ def quickstart(output: str, *, pretrain_steps: int | None, finetune_steps: int |
     """
     from medmt5 import launch
     from medmt5.evaluate import score_table
-    from medmt5.label import Labeller
+    from medmt5.labeller import Labeller
 
     began = time.monotonic()
     pretrained, finetuned = os.path.join(output, "pretrain"), os.path.join(output, "finetune")

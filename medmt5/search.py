@@ -24,12 +24,14 @@ class Best(NamedTuple):
 
     Attributes:
       tokens: ids, end of sequence included, without padding.
+      log_probs: of each token.
       score: sum of log-probabilities of all its tokens.
       proven: no allowed sequence has a higher score.
       passes: rows that went through the decoder.
     """
 
     tokens: np.ndarray
+    log_probs: np.ndarray
     score: float
     proven: bool
     passes: int
@@ -40,7 +42,7 @@ class ExactSearch:
 
     Args:
       architecture: the model.
-      params: its parameters.
+      params: its parameters; `params` may be set later, nothing is recompiled.
       eos_id: ends a sequence.
       renormalise: probabilities over the allowed tokens only, as in `greedy`; by default over the
         whole vocabulary.
@@ -50,7 +52,7 @@ class ExactSearch:
     def __init__(
         self,
         architecture: Architecture,
-        params: Params,
+        params: Params | None,
         *,
         eos_id: int,
         renormalise: bool = False,
@@ -128,7 +130,8 @@ class ExactSearch:
             raise ValueError(f"passes {passes} and max_length {max_length} must be 1 or more")
         source = jnp.asarray(source_tokens)
         encoded = self._encode(self.params, source)
-        best, best_score, used, opened = None, -np.inf, 0, 0
+        best: tuple[np.ndarray, np.ndarray] | None = None
+        best_score, used, opened = -np.inf, 0, 0
         # Open nodes: negative bound, a number that breaks ties, the beginning.
         heap: list[tuple[float, int, np.ndarray]] = []
 
@@ -149,7 +152,7 @@ class ExactSearch:
                 steps = np.where(taken, scores, -np.inf).max(-1)
                 until = np.concatenate([[0.0], np.cumsum(steps, dtype=np.float64)])
                 if len(ends) and until[-1] > best_score:
-                    best, best_score = chosen.copy(), float(until[-1])
+                    best, best_score = (chosen.copy(), steps), float(until[-1])
                 if not expand:
                     continue
                 others = np.isfinite(scores) & ~taken
@@ -175,4 +178,4 @@ class ExactSearch:
                 f"nothing ends within {max_length} tokens and {passes} passes; raise max_length"
             )
         proven = used > 1 and not (heap and -heap[0][0] > best_score)
-        return Best(best, best_score, proven, used)
+        return Best(*best, best_score, proven, used)

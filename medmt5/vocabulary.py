@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -25,6 +26,11 @@ from etils import epath
 
 PAD_ID = 0
 NUM_SENTINELS = 100  # of T5 and mT5; umT5 has 300
+# Scripts that are written without spaces, and their punctuation.
+_UNSPACED = re.compile(
+    "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2e80-\u2fdf\u3000-\u30ff\u31f0-\u31ff"
+    "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff00-\uffef\U00020000-\U0003ffff]"
+)
 ROW_MULTIPLE = 128  # T5 rounds its vocabulary up to this: 250,100 pieces have 250,112 rows.
 
 
@@ -77,7 +83,9 @@ class Vocabulary:
                 f"use {'0' if inside else '0 or more'}, or leave it out"
             )
         if extra_ids:
-            self.processor.load_from_serialized_proto(content + _sentinel_pieces(extra_ids))
+            content += _sentinel_pieces(extra_ids)
+            self.processor.load_from_serialized_proto(content)
+        self._model = content
         self.extra_ids = extra_ids
         self.size = self.processor.get_piece_size()
         self.rows = -(-self.size // ROW_MULTIPLE) * ROW_MULTIPLE
@@ -87,6 +95,7 @@ class Vocabulary:
         self.num_sentinels = len(self._sentinels)
         self._control = {PAD_ID, self.eos_id, self.processor.bos_id()}  # no bos: -1
         self._words = functools.lru_cache(maxsize=2**18)(self._encode_word)
+        self._glued = functools.lru_cache(maxsize=2**16)(self._encode_glued)
         self._segmentations = functools.lru_cache(maxsize=2**18)(self._n_best)
 
     def _sentinels_inside(self) -> range:
@@ -137,8 +146,32 @@ class Vocabulary:
         """
         return self._words(word)
 
+    def encode_words(self, words: Sequence[str]) -> list[tuple[int, ...]]:
+        """Ids of each word of a sentence.
+
+        As `encode_word`, but for words of scripts without spaces, often single characters: one
+        that follows another gets no piece `▁`, which stands for a space.
+        """
+        return [
+            self._glued(word) if follows_unspaced(before, word) else self._words(word)
+            for before, word in zip(["", *words], words, strict=False)
+        ]
+
     def _encode_word(self, word: str) -> tuple[int, ...]:
-        ids = self.processor.encode(_characters(word))
+        return self._safe(self.processor.encode(_characters(word)))
+
+    def _encode_glued(self, word: str) -> tuple[int, ...]:
+        return self._safe(self._without_space.encode(_characters(word)))
+
+    @functools.cached_property
+    def _without_space(self) -> Any:
+        import sentencepiece
+
+        processor = sentencepiece.SentencePieceProcessor(model_proto=self._model)
+        processor.override_normalizer_spec(add_dummy_prefix=False)
+        return processor
+
+    def _safe(self, ids: Sequence[int]) -> tuple[int, ...]:
         return tuple(self.unk_id if self.is_reserved(i) else i for i in ids) or (self.unk_id,)
 
     def sample_word(self, word: str, rng: np.random.Generator) -> tuple[int, ...]:
@@ -176,6 +209,11 @@ class Vocabulary:
                 run.append(i)
         return " ".join(part for part in parts if part)
 
+    @property
+    def num_free_ids(self) -> int:
+        """How many ids `free_ids` can give: the padding rows and half of the sentinels."""
+        return self.rows - self.size + self.num_sentinels // 2
+
     def free_ids(self, count: int, *, rows: int | None = None) -> tuple[int, ...]:
         """Ids for added tokens: the padding rows upwards, then sentinels from the last one up.
 
@@ -190,14 +228,18 @@ class Vocabulary:
           ValueError: more than the padding rows and half of the sentinels are asked for.
         """
         rows = self.rows if rows is None else rows
-        free = [*range(self.size, rows)]
-        free += self._sentinels[: self.num_sentinels // 2]
+        free = [*range(self.size, rows), *self._sentinels[: self.num_sentinels // 2]]
         if count > len(free):
             raise ValueError(
                 f"{count} added tokens asked for, but {self.path} has {rows - self.size} padding "
                 f"rows and {self.num_sentinels // 2} sentinels to spare; use fewer labels"
             )
         return tuple(free[:count])
+
+
+def follows_unspaced(before: str, word: str) -> bool:
+    """Whether a word follows another without a space, by the scripts where they meet."""
+    return bool(before and word and _UNSPACED.match(before[-1]) and _UNSPACED.match(word[0]))
 
 
 def _sentinel_pieces(count: int) -> bytes:

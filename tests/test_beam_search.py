@@ -14,7 +14,9 @@ from jax.sharding import NamedSharding, PartitionSpec
 from medmt5 import partitioning
 from medmt5.convert.source import open_source
 from medmt5.decoding import beam_search, beam_search_over, greedy
-from medmt5.formats.labelling import Labelling, Span, render
+from medmt5.formats.labelling import Labelling
+from medmt5.formats.spans import Span
+from medmt5.formats.tags import render
 from medmt5.models.t5 import T5Config
 from medmt5.restore import load_params
 from medmt5.state import Architecture
@@ -387,7 +389,7 @@ def test_under_a_constraint_enough_beams_find_all_that_is_allowed(
     )
     for row, (example, count) in enumerate(zip(examples, [41, 11, 41, 1], strict=True)):
         every = [
-            [*render(example["words"], spans, format_.tags), EOS]
+            [*render(example["words"], spans, format_.tags).ids, EOS]
             for spans in span_sets(len(SENTENCES[row]))
         ]
         assert len(every) == count

@@ -10,7 +10,8 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from medmt5.decoding import greedy
-from medmt5.formats.labelling import Labelling, parse
+from medmt5.formats.labelling import Labelling
+from medmt5.formats.tags import parse
 from medmt5.models.t5 import T5Config
 from medmt5.predictor import Predictor
 from medmt5.state import Architecture
@@ -86,7 +87,8 @@ def label(format_, sentences, seed=0):
 
 def allowed_tokens(tokens, words, tags):
     """The same rules as the constraint's, worked out afresh from the tokens so far."""
-    opens, closes = dict(zip(tags.open_ids, tags.close_ids, strict=True)), set(tags.close_ids)
+    closes = set(np.ravel(tags.closes))
+    opens = dict(zip(np.ravel(tags.opens), np.ravel(tags.closes), strict=True))
     flat = [(i, n == 0) for word in words for n, i in enumerate(word)]
     copied = [t for t in tokens if t not in opens and t not in closes]
     last_tag = next((t for t in reversed(tokens) if t in opens or t in closes), None)
@@ -133,8 +135,10 @@ def test_greedy_equals_a_slow_reference_with_full_passes_and_the_full_vocabulary
         position = 0
         for span in spans:
             some_tag = True
-            begin = next(i for i in range(position, count) if tokens[i] in format_.tags.open_ids)
-            end = next(i for i in range(begin, count) if tokens[i] in format_.tags.close_ids)
+            begin = next(
+                i for i in range(position, count) if tokens[i] in np.ravel(format_.tags.opens)
+            )
+            end = next(i for i in range(begin, count) if tokens[i] in np.ravel(format_.tags.closes))
             expected = np.exp(sum(scores[begin : end + 1]))
             assert span.score == pytest.approx(expected, rel=1e-4)  # as above, times its length
             assert 0 < span.score <= 1
@@ -161,7 +165,7 @@ def test_decoded_sentences_are_their_source_with_tags_whatever_the_words(format_
     assume(max(len(example["inputs"]) for example in examples) <= SOURCE)
     examples, decoded = label(format_, sentences, int(seed))
     assert decoded.finished.all()
-    tags = {*format_.tags.open_ids, *format_.tags.close_ids}
+    tags = format_.tags.ids
     for row, (words, example) in enumerate(zip(sentences, examples, strict=True)):
         tokens = decoded.tokens[row].tolist()
         copied = [t for t in tokens[: tokens.index(EOS) + 1] if t not in tags]

@@ -22,7 +22,7 @@ from medmt5 import label, launch
 from medmt5.formats import exchange
 from medmt5.formats.documents import Document
 from medmt5.formats.gold import Report
-from medmt5.label import Labeller
+from medmt5.labeller import Labeller
 
 LINES = [f"{i} a fever\u2028 and fever 😀" for i in range(43)]
 TEXT = "".join(line + "\n" for line in LINES).encode()
@@ -39,7 +39,7 @@ def run(monkeypatch, capfdbinary, caplog):
         monkeypatch.setattr(label, "CHUNK", CHUNK)
         monkeypatch.setattr(label, "PERIOD", PERIOD)
         monkeypatch.setattr(StandIn, "delay", delay)
-        monkeypatch.setattr(Labeller, "load", lambda path, batch_size: StandIn())
+        monkeypatch.setattr(Labeller, "load", lambda path, **options: StandIn())
         monkeypatch.setattr(launch, "setup_logging", lambda: None)
         caplog.set_level("INFO", "medmt5")
         caplog.clear()
@@ -127,22 +127,12 @@ def test_memory_does_not_grow_with_the_number_of_documents(tmp_path, format):
     [
         (("--min-score", 0.5), 86),
         (("--min-score", 0.51), 0),
-        (("--labels", "Sign,Disease"), 86),
-        (("--labels", "Disease"), 0),
     ],
 )
-def test_spans_are_kept_by_score_and_label(run, arguments, count):
+def test_spans_are_kept_by_score(run, arguments, count):
     code, out, err = run(*arguments)
     assert code == 0, err
     assert sum(len(json.loads(line)["entities"]) for line in out.splitlines()) == count
-
-
-def test_a_label_that_the_model_has_not_is_answered_with_those_it_has(run, tmp_path):
-    target = tmp_path / "out"
-    target.write_text("kept")
-    code, out, err = run("--labels", "Sign,Drug", "-o", target)
-    assert (code, out) == (2, b"") and target.read_text() == "kept"
-    assert "the model has no label 'Drug'; it has Sign, Disease" in err
 
 
 @pytest.mark.parametrize(

@@ -4,15 +4,20 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import tiny
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medmt5 import checkpoints, label
+from medmt5 import labeller as module
 from medmt5.formats.documents import Document, check
 from medmt5.formats.inline import from_inline
-from medmt5.label import Labeller
+from medmt5.formats.labelling import Labelling
+from medmt5.labeller import Labeller
+from medmt5.predictor import Search
+from medmt5.vocabulary import Vocabulary
 
 SENTENCE = "The patient was given aspirin for gout."
 
@@ -155,7 +160,7 @@ def test_tasks_of_different_labels_are_refused(tmp_path, sample_vocabulary):
     }
     tiny.labelling_model(str(tmp_path))
     checkpoints.write_card(str(tmp_path), tiny.config(), sample_vocabulary, formats)
-    with pytest.raises(ValueError, match="have different labels"):
+    with pytest.raises(ValueError, match="label differently; choose one with --task .a: a; b: b"):
         Labeller.load(str(tmp_path))
 
 
@@ -172,7 +177,7 @@ def test_words_that_a_document_has_are_the_ones_that_are_labelled(labeller):
 def test_many_windows_are_labelled_as_few(labeller, monkeypatch):
     texts = [SENTENCE, "", "No fever. " * 5, "fever " * 100]
     together = labeller.label(texts)
-    monkeypatch.setattr(label, "WINDOWS", 3)
+    monkeypatch.setattr(module, "WINDOWS", 3)
     for one, other in zip(together, labeller.label(texts), strict=True):
         assert one.splits == other.splits
         assert [e[:4] for e in one.entities] == [e[:4] for e in other.entities]
@@ -200,8 +205,8 @@ def test_the_batch_size_follows_memory_and_is_a_power_of_two(monkeypatch):
 
     sizes = []
     for memory in (None, 2**20, 2**31, 2**33, 2**40):
-        monkeypatch.setattr(label.jax, "local_devices", lambda m=memory: [Device(m)])
-        sizes.append(label.auto_batch_size(tiny.config(vocab_size=250_112), 256))
+        monkeypatch.setattr(module.jax, "local_devices", lambda m=memory: [Device(m)])
+        sizes.append(module.auto_batch_size(tiny.config(vocab_size=250_112), 256))
     # 250,112 logits of 4 bytes at 16 places are 16 MB a row: 2 GiB / 4 hold 32 of them.
     assert sizes == [32, 8, 32, 128, 256]
 
@@ -313,3 +318,157 @@ def test_the_model_directory_alone_is_enough(model, tmp_path):
     subprocess.run(["cp", "-r", model, moved], check=True)
     (document,) = Labeller.load(moved, batch_size=8).label([SENTENCE])
     assert_sound(document, SENTENCE)
+
+
+# Labels, tasks, tags
+
+
+def card_of(**options):
+    return Labelling(Vocabulary(tiny.VOCABULARY), **options).describe() | {"lengths": tiny.LENGTHS}
+
+
+def write_card(folder, **formats):
+    """A random model whose card has these formats."""
+    model = tiny.labelling_model(str(folder))
+    checkpoints.write_card(model, tiny.config(), Vocabulary(tiny.VOCABULARY), formats)
+    return model
+
+
+TEXTS = [SENTENCE, "No fever, but acute gout and nausea. Aspirin was stopped."]
+
+
+def labels_of(documents):
+    return {entity.label for document in documents for entity in document.entities}
+
+
+def test_only_the_labels_asked_for_are_given_and_the_search_is_the_same(model, labeller):
+    every = [e for d in labeller.label(TEXTS) for e in d.entities]
+    some = Labeller.load(model, batch_size=8, labels=["Chemical"]).label(TEXTS)
+    assert labels_of(labeller.label(TEXTS)) == {"Disease", "Chemical"}
+    assert [e for d in some for e in d.entities] == [e for e in every if e.label == "Chemical"]
+
+
+def test_a_label_that_the_model_has_not_is_answered_with_those_it_has(model, tmp_path):
+    target = tmp_path / "out"
+    target.write_text("kept")
+    done = run("-m", model, "--labels", "Disease,Drug", "-o", target)
+    assert (done.returncode, done.stdout) == (2, b"") and target.read_text() == "kept"
+    assert "the model has no label 'Drug'; it has Disease, Chemical" in done.stderr.decode()
+
+
+def test_a_task_is_chosen_by_name(tmp_path):
+    labels = ["Disease", "Claim", "Premise"]
+    model = write_card(
+        tmp_path,
+        ner=card_of(labels=["Disease"], inventory=labels),
+        arguments=card_of(labels=["Premise", "Claim"], inventory=labels),
+    )
+    assert labels_of(Labeller.load(model, task="arguments").label(TEXTS)) == {"Claim", "Premise"}
+    assert Labeller.load(model, task="ner").labels == ("Disease",)
+    with pytest.raises(ValueError, match="has no task 'qa'; it has ner, arguments"):
+        Labeller.load(model, task="qa")
+
+
+def test_a_model_with_label_prompts_is_asked_for_the_labels_wanted(tmp_path):
+    model = write_card(tmp_path, t=card_of(labels=["Claim", "Premise"], label_prompt=True))
+    both, one = Labeller.load(model), Labeller.load(model, labels=["Premise"])
+    assert both.format.prompt == (2036, 2038) and one.format.prompt == (2038,)
+    assert labels_of(one.label(TEXTS)) == {"Premise"}
+    # The prompt takes its place in the window.
+    assert (both.room, one.room) == (29, 30)
+    for document in both.label(["fever " * 100]):
+        assert len(document.splits) == 3
+    write_card(tmp_path, t=card_of(labels=[f"L{i}" for i in range(31)], label_prompt=True))
+    with pytest.raises(ValueError, match="the label prompt has 31 tokens, the window 32"):
+        Labeller.load(model)
+
+
+def test_a_model_tuned_elsewhere_may_have_its_tags_in_the_text(tmp_path, sample_vocabulary):
+    model = write_card(tmp_path)
+    with pytest.raises(ValueError, match="was trained for no task.*--tags text --labels A,B"):
+        Labeller.load(model)
+    with pytest.raises(ValueError, match="give 'text' and the labels"):
+        Labeller.load(model, where="text")
+    found = Labeller.load(model, where="text", labels=["a-b", "x("], label_prompt=True)
+    words = sample_vocabulary.encode_word("<a-b>") + sample_vocabulary.encode_word("<x(>")
+    assert found.format.prompt == words
+    for text in ["p < 0.05 and <a-b> </a-b>", *TEXTS]:
+        (document,) = found.label([text])
+        assert document.text == text
+        check(document)
+
+
+# Searches
+
+
+def test_exact_search_says_whether_its_answer_is_proven(model):
+    texts = ["gout", "", "acute gout and nausea"]
+    enough = Labeller.load(model, search=Search("exact", passes=2000)).label(texts)
+    assert [d.proven for d in enough] == [True, True, True]
+    little = Labeller.load(model, search=Search("exact", passes=2)).label(texts)
+    assert [d.proven for d in little] == [False, True, False]
+    for document, text in zip(enough + little, texts * 2, strict=True):
+        assert_sound(document, text)
+
+
+def test_the_n_best_are_different_labellings_in_the_order_of_their_scores(model):
+    labeller = Labeller.load(model, search=Search("beam", 6), n_best=6)
+    document, short, empty = labeller.label(["acute gout and nausea", "gout", ""])
+    answers = document.alternatives
+    assert len(answers) == 6 and answers[0].entities != answers[1].entities
+    assert len({tuple(e[:3] for e in a.entities) for a in answers}) == 6
+    assert sorted(answers, key=lambda a: -a.score) == list(answers)
+    assert all((a.start, a.end) == (0, 21) for a in answers)
+    # One word has three labellings: none, and one per label.
+    assert len(short.alternatives) == 3 and empty.alternatives == ()
+    shares = [e.score for e in document.entities]
+    assert all(0 < share <= 1 for share in shares)
+    with pytest.raises(ValueError, match="n_best is 5, but beam search gives 4"):
+        Labeller.load(model, search=Search("beam", 4), n_best=5)
+
+
+def test_a_spans_share_of_the_beams_probability_is_its_score(model):
+    """With as many beams as a sentence has labellings, that is the whole probability."""
+    labeller = Labeller.load(model, search=Search("beam", 11), n_best=11)
+    (document,) = labeller.label(["acute gout"])
+    assert len(document.alternatives) == 11
+    weights = np.exp([a.score for a in document.alternatives])
+    for entity in document.entities:
+        has = [entity[:3] in [e[:3] for e in a.entities] for a in document.alternatives]
+        assert entity.score == pytest.approx(weights[has].sum() / weights.sum(), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (("best",), "search 'best' is unknown; use one of greedy, beam, exact"),
+        (("exact", 4, "mean"), "score 'mean' is not for exact search; use one of sum, renorm"),
+        (("beam", 0), "both must be at least 1"),
+    ],
+)
+def test_searches_that_make_no_sense_are_refused(given, message):
+    with pytest.raises(ValueError, match=message):
+        Search(*given)
+
+
+def test_scores_are_corrected_by_a_fitted_calibration(model, labeller, tmp_path):
+    path = tmp_path / "figures.json"
+    path.write_text('{"fit": {"slope": 0.5, "intercept": -1.0}}')
+    plain = [e.score for d in labeller.label(TEXTS) for e in d.entities]
+    corrected = Labeller.load(model, batch_size=8, calibration=str(path)).label(TEXTS)
+    odds = np.exp(0.5 * np.log(np.array(plain) / (1 - np.array(plain))) - 1.0)
+    found = [e.score for d in corrected for e in d.entities]
+    np.testing.assert_allclose(found, odds / (1 + odds), rtol=1e-6)
+    path.write_text("{}")
+    with pytest.raises(ValueError, match="holds no correction of scores"):
+        Labeller.load(model, calibration=str(path))
+
+
+def test_the_command_searches_and_writes_the_n_best(model):
+    done = run("-m", model, "--n-best", 3, "--score", "mean", given=b"acute gout\n")
+    (record,) = [json.loads(line) for line in done.stdout.decode().splitlines()]
+    assert [a["start"] for a in record["alternatives"]] == [0, 0, 0] and "proven" not in record
+    done = run("-m", model, "--search", "exact", given=b"acute gout\n")
+    assert json.loads(done.stdout)["proven"] is True
+    done = run("-m", model, "--n-best", 3, "--format", "conll")
+    assert done.returncode == 2 and "--n-best is written to JSONL alone" in done.stderr.decode()

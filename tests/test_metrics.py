@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from seqeval.metrics import classification_report
 
-from medmt5.formats.labelling import spans_of
+from medmt5.formats.spans import spans_of
 from medmt5.metrics import precision_recall_f1, span_f1
 
 

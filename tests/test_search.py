@@ -28,7 +28,7 @@ def params(seed):
     """Random; the rows of tags are copied from a frequent piece, so that tags are often likely."""
     params = ARCHITECTURE.init(jax.random.key(seed))
     head = params["decoder"]["logits_dense"]["kernel"] * 3.0
-    tags = jnp.asarray([*FORMAT.tags.open_ids, *FORMAT.tags.close_ids])
+    tags = jnp.asarray([*FORMAT.tags.opens, *FORMAT.tags.closes])[:, 0]
     pieces = jnp.asarray([FORMAT.vocabulary.encode_word(word)[0] for word in WORDS[:4]])
     params["decoder"]["logits_dense"]["kernel"] = head.at[:, tags].add(head[:, pieces] * 0.5)
     return params

@@ -14,14 +14,16 @@ import numpy as np
 import pytest
 
 from medmt5.decoding import greedy
-from medmt5.formats.labelling import InlineTags, TagSet, parse
+from medmt5.formats.tag_constraint import InlineTags
+from medmt5.formats.tags import TagSet, parse
 from medmt5.models.t5 import T5Config
 from medmt5.state import Architecture
 
 EOS = 1
 ROWS = 512
-TAGS = TagSet(("Disease", "Chemical", "Sign"), (506, 508, 510), (507, 509, 511))
-TAG_IDS = np.array(TAGS.open_ids + TAGS.close_ids)
+TAGS = TagSet(("Disease", "Chemical", "Sign"), ((506,), (508,), (510,)), ((507,), (509,), (511,)))
+OPENS, CLOSES = np.ravel(TAGS.opens).tolist(), np.ravel(TAGS.closes).tolist()
+TAG_IDS = np.array(OPENS + CLOSES)
 SOURCE, TARGET, BATCH = 48, 144, 32  # every word of the longest sentence can be a span
 WIDTHS = (2, 4, 8, 16)
 
@@ -54,8 +56,8 @@ def params(biases: tuple[float, float], seed: int = 0):
             layer[part]["out"]["kernel"][:, 0] = 0.0
         layer["mlp"]["wo"]["kernel"][:, 0] = 0.0
     head = made["decoder"]["logits_dense"]["kernel"]
-    for ids, bias in zip((TAGS.open_ids, TAGS.close_ids), biases, strict=True):
-        head[0, list(ids)] += bias
+    for ids, bias in zip((OPENS, CLOSES), biases, strict=True):
+        head[0, ids] += bias
     return made
 
 
@@ -87,13 +89,7 @@ def batch_of(sentences):
             ids = [i for word in words for i in word] + [EOS]
             source[row, : len(ids)] = ids
             word_start[row, np.cumsum([0, *map(len, words)])] = True
-    constraint = InlineTags(
-        jnp.asarray(source),
-        jnp.asarray(word_start),
-        jnp.asarray(TAGS.open_ids),
-        jnp.asarray(TAGS.close_ids),
-        EOS,
-    )
+    constraint = InlineTags.make(source, word_start, TAGS, EOS)
     return constraint, jnp.asarray(source)
 
 
@@ -183,11 +179,11 @@ def test_tokens_that_tie_exactly_are_chosen_in_the_same_order_at_every_width():
     """Three labels of equal weights: the first must win each time, as with one label."""
     weights = jax.tree.map(np.array, params(MODELS["often"]))
     head = weights["decoder"]["logits_dense"]["kernel"]
-    head[:, list(TAGS.open_ids)] = head[:, [TAGS.open_ids[0]]]
+    head[:, OPENS] = head[:, [OPENS[0]]]
     constraint, source = batch_of(random_batch(np.random.default_rng(5)))
     plain = jax.device_get(decode(weights, constraint, source, width=1))
-    chosen = {t for t in TAGS.open_ids if (plain.tokens == t).any()}
-    assert chosen == {TAGS.open_ids[0]}
+    chosen = {t for t in OPENS if (plain.tokens == t).any()}
+    assert chosen == {OPENS[0]}
     for width in WIDTHS:
         assert (decode(weights, constraint, source, width=width).tokens == plain.tokens).all()
 
@@ -197,7 +193,7 @@ def test_the_draft_is_the_source_from_where_copying_stands():
     state = constraint.init(2)
     assert constraint.draft(state, 3).tolist() == [[10, 11, 12], [EOS, 0, 0]]
     state = constraint.advance(state, jnp.asarray([10, EOS]))
-    state = constraint.advance(state, jnp.asarray([TAGS.open_ids[0], 0]))
+    state = constraint.advance(state, jnp.asarray([OPENS[0], 0]))
     assert constraint.draft(state, 3)[0].tolist() == [11, 12, EOS]  # a tag copies nothing
 
 
@@ -206,7 +202,7 @@ class Guesses(InlineTags):
     """As `InlineTags`, with a draft that is never right, not even allowed."""
 
     def draft(self, state, count):
-        return jnp.full((state.row.shape[0], count), TAGS.close_ids[2])
+        return jnp.full((state.row.shape[0], count), CLOSES[2])
 
 
 @flax.struct.dataclass

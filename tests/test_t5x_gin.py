@@ -611,7 +611,6 @@ def test_an_evaluation_file_of_t5x_gives_the_scores_of_our_own(started, tmp_path
 @pytest.mark.parametrize(
     ("bindings", "message"),
     [
-        (["models.EncoderDecoderModel.predict_batch_with_aux.num_decodes = 4"], "num_decodes = 1"),
         (["utils.RestoreCheckpointConfig.mode = 'all'"], "one checkpoint per run"),
         (["CHECKPOINT_PATH = None"], "CHECKPOINT_PATH names no checkpoint"),
         (["NUM_EXPERTS = 4"], "NUM_EXPERTS is T5X's, not ours: mixtures of experts"),

@@ -65,8 +65,11 @@ class Ids:
     def free_ids(self, count: int) -> tuple[int, ...]:
         return tuple(range(self.rows - count, self.rows))
 
-    def encode_word(self, word: Sequence[int]) -> tuple[int, ...]:
-        return tuple(word)
+    def is_reserved(self, token: int) -> bool:
+        return token >= self.rows - 200
+
+    def encode_words(self, words: Sequence[Sequence[int]]) -> list[tuple[int, ...]]:
+        return [tuple(word) for word in words]
 
 
 def sentences(
@@ -104,6 +107,7 @@ def calibrated(
     examples = sentences(format_, count=32, words=30, rows=rows, seed=seed)
     length = bucket(max(len(e["inputs"]) for e in examples))
     constraint = format_.constraint(examples, length)
+    open_ids = np.ravel(format_.tags.opens)
 
     @jax.jit
     def margins(params: Params, source: jax.Array) -> jax.Array:
@@ -112,7 +116,7 @@ def calibrated(
         inputs = jnp.pad(source, ((0, 0), (1, 0)))[:, :-1]
         hidden = model.decode(model.encode(source), source, inputs, source)
         hidden = hidden.reshape(-1, hidden.shape[-1])
-        opens = jnp.broadcast_to(constraint.open_ids, (len(hidden), len(constraint.open_ids)))
+        opens = jnp.broadcast_to(open_ids, (len(hidden), len(open_ids)))
         logits = model.logits_of(hidden, jnp.concatenate([source.reshape(-1, 1), opens], axis=1))
         return (logits[:, 1:].max(-1) - logits[:, 0]) / hidden[:, 0].astype(jnp.float32)
 
@@ -120,7 +124,7 @@ def calibrated(
     can_open = np.asarray(constraint.word_start & (constraint.source != EOS))
     bias = -np.quantile(found[can_open], 1 - spans_per_word)
     head = params["decoder"]["logits_dense"]["kernel"]
-    params["decoder"]["logits_dense"]["kernel"] = head.at[0, constraint.open_ids].add(bias)
+    params["decoder"]["logits_dense"]["kernel"] = head.at[0, open_ids].add(bias)
     return params
 
 
@@ -323,8 +327,8 @@ def other_methods(
             found = constrained_generation.constrained_beam_search(
                 BatchEncoding(given),
                 model,
-                [[i] for i in format_.tags.open_ids],
-                [[i] for i in format_.tags.close_ids],
+                [list(tag) for tag in format_.tags.opens],
+                [list(tag) for tag in format_.tags.closes],
                 list(range(len(LABELS))),
                 list(range(len(LABELS))),
                 pad_token_id=0,
@@ -466,7 +470,7 @@ def main(arguments: Sequence[str]) -> list[dict[str, Any]]:
         )
         architecture, format_ = Architecture.t5(config), Labelling(Ids(rows), LABELS)
         params = calibrated(architecture, format_, spans_per_word=given.spans_per_word)
-        tags = {*format_.tags.open_ids, *format_.tags.close_ids}
+        tags = set(format_.tags.ids)
         with contextlib.ExitStack() as stack:
             hf = None if given.no_hf else stack.enter_context(hugging_face(config, params))
             for words in given.words:

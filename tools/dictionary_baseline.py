@@ -13,7 +13,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 from medmt5.formats.conll import read_conll
-from medmt5.formats.labelling import Span, spans_of
+from medmt5.formats.spans import Span, spans_of
 from medmt5.launch import errors_to_exit
 from medmt5.metrics import span_f1
 

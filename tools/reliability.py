@@ -25,14 +25,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float
 
+from medmt5.calibration import fit
 from medmt5.files import write_text
 from medmt5.launch import errors_to_exit
 from medmt5.metrics import precision_recall_f1
 
 THRESHOLDS = (*(i / 10 for i in range(10)), 0.95, 0.99, 0.999, 0.9999)
 Z = 1.959964  # two-sided 95 % of a normal distribution
-# Scores are products of float32 probabilities, which come no nearer to 1 than this.
-NEAREST = 2.0**-24
 
 
 class Spans(NamedTuple):
@@ -204,59 +203,6 @@ def measure(
     return result
 
 
-class Correction(NamedTuple):
-    """sigmoid(slope * logit(score) + intercept)."""
-
-    slope: float
-    intercept: float
-
-    def apply(self, scores: Float[np.ndarray, " spans"]) -> Float[np.ndarray, " spans"]:
-        return _sigmoid(self.slope * _logit(scores) + self.intercept)
-
-    def undo(self, score: float) -> float:
-        """The score to give to --min-score for a corrected one."""
-        return float(_sigmoid((_logit(np.array(score)) - self.intercept) / self.slope))
-
-
-def _logit(scores: np.ndarray) -> np.ndarray:
-    inner = np.clip(scores, NEAREST, 1 - NEAREST)
-    return np.log(inner) - np.log1p(-inner)
-
-
-def _sigmoid(logits: np.ndarray) -> np.ndarray:
-    return 0.5 + 0.5 * np.tanh(0.5 * logits)  # cannot overflow
-
-
-def fit(spans: Spans) -> Correction:
-    """The correction of maximum likelihood, by Newton's method.
-
-    Raises:
-      ValueError: there is no maximum, or scores are higher where spans are wrong.
-
-    Source: Platt 1999, without his smoothed targets, which are for few examples.
-    """
-    x = np.stack([_logit(spans.scores), np.ones(len(spans.scores))], axis=1)
-    weights = np.zeros(2)
-    for _ in range(50):  # about 6 are usual; from 0 it converges wherever there is a maximum
-        p = _sigmoid(x @ weights)
-        try:
-            step = np.linalg.solve((x.T * (p * (1 - p))) @ x, x.T @ (spans.correct - p))
-        except np.linalg.LinAlgError:
-            break
-        weights += step
-        if np.abs(step).max() < 1e-8:
-            if weights[0] <= 0:
-                raise ValueError(
-                    f"higher scores are not more often right (slope {weights[0]:.3f} over "
-                    f"{len(spans.scores)} development spans): nothing to correct; fit on more spans"
-                )
-            return Correction(*weights.tolist())
-    raise ValueError(
-        f"{spans.correct.sum()} of {len(spans.scores)} development spans are right, and no curve "
-        "fits best: fit on more spans, with right and wrong ones of overlapping scores"
-    )
-
-
 def report(title: str, result: dict[str, Any]) -> str:
     """The figures as aligned text."""
     mass, width = result["equal_mass"], result["equal_width"]
@@ -385,7 +331,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         figures = {"predictions": given.predictions, "bins": given.bins} | results
         if given.fit:
             learnt_from = read(given.fit)
-            correction = fit(learnt_from)
+            correction = fit(learnt_from.scores, learnt_from.correct)
             corrected = spans._replace(scores=correction.apply(spans.scores))
             results["corrected"] = measure(corrected, given.bins, correction.undo)
             source = {"files": given.fit, "spans": len(learnt_from.scores)}

@@ -26,7 +26,7 @@ from medmt5 import checkpoints, restore
 from medmt5.convert import check, huggingface, own, t5x, tokenizer
 from medmt5.convert.source import KINDS, Source, open_source
 from medmt5.files import MANIFEST, is_remote, write_manifest, write_text
-from medmt5.formats.labelling import Labelling, TagSet
+from medmt5.formats.labelling import Labelling
 from medmt5.models.t5 import T5Config
 from medmt5.reporting import duration
 from medmt5.vocabulary import Vocabulary
@@ -279,7 +279,8 @@ def added_tags(source: Source, words: Vocabulary) -> dict[int, str]:
     tags: dict[int, str] = {}
     for description in source.formats.values():
         if description.get("kind") == Labelling.kind:
-            tags |= TagSet.for_vocabulary(description["labels"], words).names()
+            names = Labelling.from_description(description, words).tag_names
+            tags |= {i: name for i, name in names.items() if words.is_reserved(i)}
     return tags
 
 

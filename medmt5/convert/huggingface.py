@@ -22,6 +22,7 @@ from medmt5.convert.source import (
     expected_shapes,
     vocabulary_beside,
 )
+from medmt5.convert.tokenizer import read_added
 from medmt5.files import is_remote
 from medmt5.models.t5 import T5Config
 
@@ -31,6 +32,7 @@ INDEX = "model.safetensors.index.json"
 log = logging.getLogger(__name__)
 
 FORMATS = "medmt5.json"  # what our labeller needs; other programs pass over it
+LENGTH = 256  # tokens, with which the published labelling models were tuned
 MAX_SHARD_BYTES = 5 * 10**9  # as `save_pretrained` has it
 
 ARCHITECTURES = {
@@ -161,7 +163,24 @@ def open_source(path: str) -> HuggingFaceSource:
     source.tensors, source.table = tensors, table
     if os.path.exists(os.path.join(path, FORMATS)):
         source.formats = checked_formats(_read_json(os.path.join(path, FORMATS)), path)
+    elif formats := _formats_of_added(path, config.vocab_size):
+        source.formats = formats
     return source
+
+
+def _formats_of_added(path: str, rows: int) -> dict[str, Any]:
+    """A labelling task, where pairs of added tokens look like tags: `<Disease>`, `</Disease>`.
+
+    Models that were fine-tuned elsewhere on such tags say no more than that.
+    """
+    ids = {name: i for i, name in read_added(path).items() if i < rows}
+    labels = [n[1:-1] for n in ids if n[:1] == "<" and n[-1:] == ">" and f"</{n[1:]}" in ids]
+    if not labels:
+        return {}
+    tags = {"open": [[ids[f"<{n}>"]] for n in labels], "close": [[ids[f"</{n}>"]] for n in labels]}
+    lengths = {"inputs": LENGTH, "targets": 2 * LENGTH}
+    card = {"kind": "labelling", "labels": labels, "where": tags, "lengths": lengths}
+    return {"added_tokens": card}
 
 
 def _swapped(shape: tuple[int, ...], transpose: bool) -> tuple[int, ...]:

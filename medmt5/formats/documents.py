@@ -23,11 +23,22 @@ class Entity(NamedTuple):
     score: float
 
 
+class Alternative(NamedTuple):
+    """One of the best answers for a window, text[start:end] of a document, with its score."""
+
+    start: int
+    end: int
+    score: float
+    entities: tuple[Entity, ...]
+
+
 class Document(NamedTuple):
     """A text, its entities in order and without overlap, and how it was cut for the model.
 
     `words` holds the character offsets of the words that were labelled, `splits` those at which
     a long text was divided. `id` names the document where its file does, else it is empty.
+    `alternatives` are the best answers of each window, best first, where they were asked for;
+    `proven` says whether no other answer is more probable, where that was sought.
     """
 
     text: str
@@ -35,6 +46,8 @@ class Document(NamedTuple):
     words: tuple[tuple[int, int], ...] = ()
     splits: tuple[int, ...] = ()
     id: str = ""
+    alternatives: tuple[Alternative, ...] = ()
+    proven: bool | None = None
 
 
 # Everything at which some reader ends a line (str.splitlines), so that one record stays one line.

@@ -1,7 +1,8 @@
 """JSON Lines: one document per line, the format that loses nothing but digits of scores.
 
 `{"id": ..., "text": ..., "entities": [{"start", "end", "label", "text", "score"}], "splits": []}`;
-only `text` is required when reading, and an entity may also be `[start, end, label]`.
+only `text` is required when reading, and an entity may also be `[start, end, label]`. What a search
+adds, `alternatives` and `proven`, is written and not read.
 """
 
 from __future__ import annotations
@@ -11,37 +12,49 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from medmt5.formats.documents import Document, check
+from medmt5.formats.documents import Document, Entity, check
 from medmt5.formats.gold import Annotation, BadRecord, Report, flat
 from medmt5.formats.lines import name_of, read_lines
 
 _RAW = re.compile("[\x85\u2028\u2029\ud800-\udfff]")
-_FIELDS = {"id", "text", "entities", "splits"}
+_FIELDS = {"id", "text", "entities", "splits", "alternatives", "proven"}
 
 
 def to_jsonl(document: Document) -> str:
     """The document as one JSON object on one line, without the newline.
 
-    Scores are rounded to 4 digits. `id` and `splits` appear only where there are any.
+    Scores are rounded to 4 digits. Only `text` and `entities` are always there.
     """
     check(document)
-    entities = [
-        {
-            "start": int(entity.start),
-            "end": int(entity.end),
-            "label": entity.label,
-            "text": entity.text,
-            "score": round(float(entity.score), 4),
-        }
-        for entity in document.entities
-    ]
     record: dict[str, Any] = {"id": document.id} if document.id else {}
-    record |= {"text": document.text, "entities": entities}
+    record |= {"text": document.text, "entities": list(map(_entity, document.entities))}
     if document.splits:
         record["splits"] = [int(split) for split in document.splits]
+    if document.proven is not None:
+        record["proven"] = document.proven
+    if document.alternatives:
+        record["alternatives"] = [
+            {
+                "start": start,
+                "end": end,
+                "score": round(float(score), 4),
+                "entities": list(map(_entity, entities)),
+            }
+            for start, end, score, entities in document.alternatives
+        ]
     line = json.dumps(record, ensure_ascii=False)
     # JSON escapes the other line ends itself. Half a surrogate pair has no UTF-8 form.
     return _RAW.sub(lambda match: f"\\u{ord(match[0]):04x}", line)
+
+
+def _entity(entity: Entity) -> dict[str, Any]:
+    return {
+        "start": int(entity.start),
+        "end": int(entity.end),
+        "label": entity.label,
+        "text": entity.text,
+        "score": round(float(entity.score), 4),
+    }
 
 
 def from_jsonl(line: str, report: Report, place: str = "line") -> Document:

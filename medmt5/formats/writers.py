@@ -162,7 +162,7 @@ class Spooled(Writer):
 
     def write(self, document: Document) -> None:
         check(document)
-        self._spool.write(json.dumps(document) + "\n")
+        self._spool.write(json.dumps(document[:5]) + "\n")  # the rest is JSONL's alone
 
     def __iter__(self) -> Iterator[Document]:
         self._spool.seek(0)

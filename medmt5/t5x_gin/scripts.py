@@ -18,6 +18,7 @@ from medmt5 import batches, checkpoints
 from medmt5 import evaluate as evaluation
 from medmt5 import train as training
 from medmt5.convert.source import open_source
+from medmt5.predictor import Search
 from medmt5.restore import RestoreCheckpointConfig
 from medmt5.t5x_gin.modules import say, stand_in
 from medmt5.t5x_gin.names import EncoderDecoderModel, TerminateOnNanAction, file_of
@@ -117,11 +118,7 @@ def evaluate(
     del partitioner  # one device decodes
     model = _checked(model)
     beams = model.predict_batch_with_aux()
-    if beams > 1:
-        raise ValueError(
-            f"models.EncoderDecoderModel.predict_batch_with_aux.num_decodes = {beams} is T5X's, "
-            "not ours: decoding here is greedy, constrained and free; set num_decodes = 1"
-        )
+    search = Search("beam", num_beams=beams, score="brevity") if beams > 1 else Search()
     if restore_checkpoint_cfg.path is None:
         raise ValueError("CHECKPOINT_PATH names no checkpoint; give a model directory or one of it")
     dataset = dataset_cfg(0, lengths=WHOLE)
@@ -131,6 +128,7 @@ def evaluate(
         dataset_cfg=dataset,
         output_dir=output_dir,
         vocabulary=None if stored else Vocabulary(*model.vocabulary),
+        search=search,
         batch_size=dataset.batch_size,
         limit=inference_evaluator_cls() if inference_evaluator_cls else None,
         describe_config=describe_config,

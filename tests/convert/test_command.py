@@ -18,7 +18,7 @@ from medmt5.convert import command, huggingface, t5x
 from medmt5.convert.source import KINDS, open_source
 from medmt5.convert.tokenizer import read_added
 from medmt5.files import check_manifest
-from medmt5.label import Labeller
+from medmt5.labeller import Labeller
 from medmt5.state import Architecture
 
 TEXT = ["La paciente toma ibuprofeno por una artritis reumatoide.", ""]

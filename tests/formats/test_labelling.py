@@ -1,5 +1,10 @@
 """Tags around words: what is rendered, what may be decoded, and what is read back."""
 
+import functools
+import itertools
+import json
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -7,22 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from seqeval.metrics.sequence_labeling import get_entities
 
-from medmt5.formats.labelling import (
-    InlineTags,
-    Labelling,
-    ScoredSpan,
-    Span,
-    TagSet,
-    check_spans,
-    parse,
-    parse_free,
-    render,
-    spans_of,
-    tags_of,
-)
+from medmt5.formats.labelling import Labelling
+from medmt5.formats.spans import ScoredSpan, Span, check_spans, spans_of, tags_of
+from medmt5.formats.tag_constraint import InlineTags
+from medmt5.formats.tags import TagSet, parse, parse_free, render
+from medmt5.vocabulary import PAD_ID
 
 EOS = 1
-TAGS = TagSet(("A", "B"), (90, 92), (91, 93))
+TAGS = TagSet(("A", "B"), ((90,), (92,)), ((91,), (93,)))
 WORDS = [(10,), (11, 12), (13,), (14, 15, 16)]
 SOURCE = [10, 11, 12, 13, 14, 15, 16]
 
@@ -88,14 +85,14 @@ def test_tags_of_spans_give_the_spans_back(sentence):
     ],
 )
 def test_targets_worked_by_hand_are_rendered_and_read_back(spans, target):
-    assert render(WORDS, spans, TAGS) == target
+    assert render(WORDS, spans, TAGS).ids == target
     assert parse(target, WORDS, TAGS) == [ScoredSpan(*span, 1.0) for span in spans]
 
 
 @given(sentences())
 def test_reading_back_inverts_rendering(sentence):
     words, spans = sentence
-    target = [*render(words, spans, TAGS), EOS, 0, 0]
+    target = [*render(words, spans, TAGS).ids, EOS, 0, 0]
     assert [Span(*span[:3]) for span in parse(target, words, TAGS)] == spans
 
 
@@ -164,12 +161,8 @@ def walk(words, tokens, tags=TAGS):
     source = [i for word in words for i in word] + [EOS]
     starts = np.cumsum([0, *map(len, words)])
     word_start = np.isin(np.arange(len(source) + 2), starts)
-    constraint = InlineTags(
-        jnp.asarray([source + [0, 0]]),
-        jnp.asarray([word_start]),
-        jnp.asarray(tags.open_ids),
-        jnp.asarray(tags.close_ids),
-        EOS,
+    constraint = InlineTags.make(
+        [source + [0, 0]], [word_start], tags, EOS, in_text=tags is TEXTUAL
     )
     state, seen = constraint.init(1), []
     for token in [*tokens, None]:
@@ -216,7 +209,7 @@ def test_a_sentence_without_words_can_only_end():
 @given(sentences())
 def test_every_rendered_target_is_allowed(sentence):
     words, spans = sentence
-    walk(words, [*render(words, spans, TAGS), EOS])
+    walk(words, [*render(words, spans, TAGS).ids, EOS])
 
 
 # Words as text.
@@ -228,7 +221,7 @@ def format_(sample_vocabulary):
 
 
 def test_tags_take_the_padding_rows_pairwise(format_):
-    assert format_.tags == TagSet(("Disease", "Chemical"), (2036, 2038), (2037, 2039))
+    assert format_.tags == TagSet(("Disease", "Chemical"), ((2036,), (2038,)), ((2037,), (2039,)))
 
 
 @pytest.mark.parametrize("labels", [[], ["A", "A"], ["A", ""]])
@@ -237,11 +230,15 @@ def test_labels_must_be_different_names(sample_vocabulary, labels):
         Labelling(sample_vocabulary, labels)
 
 
-def test_more_labels_than_spare_ids_are_refused(sample_vocabulary):
-    # 12 padding rows and 50 sentinels: 31 labels.
-    Labelling(sample_vocabulary, [f"L{i}" for i in range(31)])
-    with pytest.raises(ValueError, match="64 added tokens asked for.*use fewer labels"):
-        Labelling(sample_vocabulary, [f"L{i}" for i in range(32)])
+def test_more_labels_than_spare_rows_get_tags_of_two_rows(sample_vocabulary):
+    # 12 padding rows and 50 sentinels: 31 labels with tags of one row, or all pairs of 62.
+    few = Labelling(sample_vocabulary, [f"L{i}" for i in range(31)]).tags
+    assert {len(tag) for tag in few.opens + few.closes} == {1}
+    many = Labelling(sample_vocabulary, [f"L{i}" for i in range(64)]).tags
+    assert many.opens[:2] == ((2036, 2036), (2036, 2038)) and many.closes[0] == (2036, 2037)
+    assert len({*many.opens, *many.closes}) == 128 and len(many.ids) <= 62
+    with pytest.raises(ValueError, match="3846 added tokens asked for.*use fewer labels"):
+        Labelling(sample_vocabulary, [f"L{i}" for i in range(1923)])
 
 
 def test_an_example_has_ids_word_starts_weights_and_spans(format_, sample_vocabulary):
@@ -294,3 +291,195 @@ def test_free_targets_are_read_as_well_as_can_be(format_, make, spans, faithful)
     words = format_.word_ids(["acute", "leukaemia"])
     got = parse_free(make(*words), words, format_.tags, format_.vocabulary)
     assert got == (spans, faithful)
+
+
+# Tags of several ids.
+
+PAIRS = TagSet(("A", "B", "AB"), ((90, 91), (90, 92), (93,)), ((94, 90), (94, 91), (94, 90)))
+
+
+def test_a_tag_of_several_ids_is_written_to_its_end():
+    words = [(10,), (11, 12)]
+    assert walk(words, [90, 92, 10, 94, 91, 93, 11, 12, 94, 90, EOS], PAIRS) == [
+        {10, 90, 93},  # two labels begin with the same id
+        {91, 92},
+        {10},  # a word must follow
+        {11, 94},
+        {91},  # B is open: only its tag
+        {11, 90, 93},  # adjacent
+        {11},
+        {12},
+        {94},
+        {90},
+        {EOS},
+        {0},
+    ]
+
+
+@given(sentences(labels=PAIRS.labels))
+def test_reading_back_inverts_rendering_with_tags_of_several_ids(sentence):
+    words, spans = sentence
+    target = [*render(words, spans, PAIRS).ids, EOS]
+    assert [Span(*span[:3]) for span in parse(target, words, PAIRS)] == spans
+
+
+def test_the_score_of_a_span_counts_all_ids_of_its_tags():
+    #         open  .    10   close .   copies and end are not the span's
+    target = [90, 92, 10, 94, 91, 11, 12, EOS]
+    probabilities = [0.5, 0.9, 1.0, 0.8, 0.7, 0.1, 0.1, 0.1]
+    (span,) = parse(target, [(10,), (11, 12)], PAIRS, np.log(probabilities))
+    assert span.score == pytest.approx(0.5 * 0.9 * 0.8 * 0.7)
+
+
+@pytest.mark.parametrize(
+    "opens, message",
+    [
+        (((90,), (90, 91)), "tag of label 'B' begins with the whole tag of 'A'"),
+        (((90, 91), (90, 91)), "cannot be told apart"),
+        (((90,), ()), "'A' begins with|has no ids|begins with the whole tag"),
+        (((90,),), "2 labels need as many tags"),
+    ],
+)
+def test_tags_that_cannot_be_told_apart_are_refused(opens, message):
+    with pytest.raises(ValueError, match=message):
+        TagSet(("A", "B"), opens, ((1,), (2,)))
+
+
+# Tags spelt in text: the text may hold their ids.
+
+TEXTUAL = TagSet(("X", "Y"), ((5, 6, 9), (5, 7, 9)), ((5, 8, 6, 9), (5, 8, 7, 9)))
+
+
+def test_a_word_that_begins_like_a_tag_is_followed_as_both():
+    words = [(10,), (5,), (11,)]  # "p < 0.05"
+    assert walk(words, [10, 5, 11, EOS], TEXTUAL) == [
+        {10, 5},
+        {5},  # the word, or a tag before it
+        {11, 5, 6, 7},  # it was the word (then a tag may begin here), or the tag goes on
+        {EOS},
+        {0},
+    ]
+    # It was a tag, around the word 5, which is still to be copied.
+    target = [10, 5, 6, 9, 5, 5, 8, 6, 9, 11, EOS]
+    walk(words, target, TEXTUAL)
+    assert parse(target, words, TEXTUAL) == [(1, 2, "X", 1.0)]
+    assert parse([10, 5, 11, EOS], words, TEXTUAL) == []
+
+
+def test_a_literal_tag_in_the_text_is_text():
+    words = [(5, 6, 9), (10,)]  # "<X> ..."
+    assert parse([5, 6, 9, 10, EOS], words, TEXTUAL) == []
+    walk(words, [5, 6, 9, 10, EOS], TEXTUAL)
+
+
+@functools.partial(jax.jit, static_argnames=("in_text", "steps"))
+def random_walk(source, word_start, trie, key, *, in_text, steps):
+    """Random allowed tokens for every row, and whether the ids allowed ever came twice."""
+    constraint = InlineTags(source, word_start, trie, EOS, in_text)
+
+    def step(state, key):
+        ids, mask = constraint.allowed(state)
+        twice = (ids[:, :, None] == ids[:, None, :]) & mask[:, :, None] & mask[:, None, :]
+        twice &= ~jnp.eye(ids.shape[1], dtype=bool)
+        choice = jax.random.categorical(key, jnp.where(mask, 0.0, -jnp.inf))
+        token = jnp.take_along_axis(ids, choice[:, None], 1)[:, 0]
+        bad = ~mask.any(-1) | twice.any((-1, -2))
+        return constraint.advance(state, token), (token, bad)
+
+    first = constraint.init(source.shape[0])
+    state, (tokens, bad) = jax.lax.scan(step, first, jax.random.split(key, steps))
+    return tokens.T, bad.any(), state.done
+
+
+@pytest.mark.parametrize("tags", [TAGS, PAIRS, TEXTUAL], ids=["rows", "pairs", "text"])
+@pytest.mark.parametrize("seed", range(3))
+def test_whatever_is_allowed_is_read_back_as_the_source_with_flat_spans(tags, seed):
+    rng = np.random.default_rng(seed)
+    in_text = tags is TEXTUAL
+    # With textual tags: words made of the tags' own ids, literal tags among them.
+    words = [
+        [tuple(rng.integers(5, 10 if in_text else 80, rng.integers(1, 4)).tolist())
+         if rng.random() < 0.8 or not in_text else tags.opens[rng.integers(2)]
+         for _ in range(rng.integers(0, 6))]
+        for _ in range(200)
+    ]  # fmt: skip
+    source, word_start = np.zeros((200, 20), np.int32), np.zeros((200, 20), bool)
+    for row, sentence in enumerate(words):
+        ids = [*itertools.chain(*sentence), EOS]
+        source[row, : len(ids)] = ids
+        word_start[row, np.cumsum([0, *map(len, sentence)])] = True
+    steps = 20 + 6 * 8
+    tokens, bad, done = random_walk(
+        source, word_start, tags.trie, jax.random.key(seed), in_text=in_text, steps=steps
+    )
+    assert not bad and done.all()
+    found = 0
+    for row, sentence in enumerate(words):
+        spans = parse(tokens[row].tolist(), sentence, tags)  # raises if the text is not whole
+        assert check_spans(len(sentence), spans, tags.labels) == [Span(*s[:3]) for s in spans]
+        found += len(spans)
+        if not in_text:
+            again = render(sentence, spans, tags).ids
+            assert tokens[row, : len(again) + 1].tolist() == [*again, EOS]
+    assert found > 100
+
+
+# Prompts, spellings and tasks that share a model.
+
+
+def test_a_label_prompt_stands_before_the_words_and_is_not_copied(sample_vocabulary):
+    format_ = Labelling(
+        sample_vocabulary, ["prem", "Claim"], spelling={"prem": "Premise"}, label_prompt=True
+    )
+    (claim,), (premise,) = format_.tags.opens[1], format_.tags.opens[0]
+    example = format_.example({"words": ["acute", "pain"], "tags": ["O", "B-prem"]}, None)
+    plain = Labelling(sample_vocabulary, ["prem", "Claim"]).example(
+        {"words": ["acute", "pain"]}, None
+    )
+    # By name: <Claim> before <Premise>.
+    assert example["inputs"].tolist() == [claim, premise, *plain["inputs"].tolist()]
+    assert example["targets"][0] == plain["inputs"][0]
+    constraint = format_.constraint([example], 32)
+    assert constraint.source[0, : len(plain["inputs"])].tolist() == plain["inputs"].tolist()
+    assert example["spans"] == [Span(1, 2, "prem")]
+    assert format_.tag_names[premise] == "<Premise>"
+
+
+def test_tasks_of_one_model_share_their_tags(sample_vocabulary):
+    inventory = ["Disease", "Claim", "Premise"]
+    one = Labelling(sample_vocabulary, ["Disease"], inventory=inventory)
+    two = Labelling(sample_vocabulary, ["Premise", "Claim"], inventory=inventory)
+    assert {one.tags.opens[0], *two.tags.opens} == {(2036,), (2038,), (2040,)}
+    assert two.tags.opens == ((2040,), (2038,))
+    with pytest.raises(ValueError, match="labels Drug are not in the inventory: Disease, Claim"):
+        Labelling(sample_vocabulary, ["Drug"], inventory=inventory)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"inventory": ["B", "A", "C"], "label_prompt": True},
+        {"where": "text", "spelling": {"A": "Sign"}},
+        {"where": {"open": [[2040], [2041]], "close": [[2042], [2043]]}},
+    ],
+)
+def test_a_format_is_made_again_from_its_description(sample_vocabulary, options):
+    format_ = Labelling(sample_vocabulary, ["A", "B"], **options)
+    card = json.loads(json.dumps(format_.describe())) | {"lengths": {"inputs": 32}}
+    again = Labelling.from_description(card, sample_vocabulary)
+    assert again.describe() == format_.describe()
+    assert (again.tags, again.prompt) == (format_.tags, format_.prompt)
+
+
+def test_textual_tags_are_spelt_with_pieces_of_text(sample_vocabulary):
+    format_ = Labelling(sample_vocabulary, ["a|b", "x("], where="text")
+    assert format_.tags.opens == tuple(
+        sample_vocabulary.encode_word(tag) for tag in ("<a|b>", "<x(>")
+    )
+    assert format_.tags_in_text and not format_.tag_names.keys() & {PAD_ID}
+
+
+def test_an_unknown_place_for_tags_is_refused(sample_vocabulary):
+    with pytest.raises(ValueError, match="tags are 'sky'; use rows, text, or ids"):
+        Labelling(sample_vocabulary, ["A"], where="sky")

@@ -31,5 +31,5 @@ class StandIn:
 
 if __name__ == "__main__":
     label.CHUNK, label.PERIOD, StandIn.delay = CHUNK, PERIOD, float(sys.argv[1])
-    label.Labeller.load = lambda path, batch_size: StandIn()
+    label.Labeller.load = lambda path, **options: StandIn()
     label.main(["-m", "none", *sys.argv[2:]])

@@ -56,7 +56,7 @@ def test_calibrated_weights_open_about_as_many_spans_as_asked_for(share):
     examples = tool.sentences(format_, count=32, words=20, rows=1024, seed=5)
     predictor = tool.Predictor(architecture, params, eos_id=tool.EOS)
     found = predictor.predict(examples, format_=format_)
-    spans = np.mean([np.isin(p.tokens, format_.tags.open_ids).sum() / 20 for p in found])
+    spans = np.mean([np.isin(p.tokens, format_.tags.opens).sum() / 20 for p in found])
     # Calibrated on other sentences and before any tag is written.
     assert 0.4 * share < spans < 2 * share
 

@@ -108,9 +108,9 @@ def test_true_scores_have_an_error_near_chance_and_false_ones_are_corrected():
     true = tool.measure(drawn(scores, scores), 10)["equal_mass"]
     assert true["ece"] < 2 * true["ece_by_chance"]
 
-    worth = tool.Correction(0.35, -1.0).apply(scores)
+    worth = Correction(0.35, -1.0).apply(scores)
     development, test = drawn(scores, worth, 3), drawn(scores, worth, 4)
-    correction = tool.fit(development)
+    correction = tool.fit(development.scores, development.correct)
     # 3 standard errors, as the curvature of the likelihood has them: 0.006 and 0.03.
     assert correction.slope == pytest.approx(0.35, abs=0.02)
     assert correction.intercept == pytest.approx(-1.0, abs=0.1)
@@ -122,7 +122,7 @@ def test_true_scores_have_an_error_near_chance_and_false_ones_are_corrected():
 
 
 def test_the_fit_is_the_maximum_of_the_likelihood():
-    found = tool.fit(SIX)
+    found = tool.fit(SIX.scores, SIX.correct)
     p = found.apply(SIX.scores)
     logits = np.log(SIX.scores / (1 - SIX.scores))
     # The likelihood is concave, so where both derivatives are 0 is its only maximum.
@@ -131,7 +131,7 @@ def test_the_fit_is_the_maximum_of_the_likelihood():
 
 
 def test_scores_of_0_and_1_can_be_corrected_and_a_correction_undone():
-    correction = tool.Correction(0.3, -1.0)
+    correction = Correction(0.3, -1.0)
     low, high = correction.apply(np.array([0.0, 1.0]))
     assert 0 < low < high < 1
     middle = float(correction.apply(np.array(0.97)))
@@ -151,7 +151,7 @@ def test_scores_of_0_and_1_can_be_corrected_and_a_correction_undone():
 )
 def test_what_cannot_be_fitted_is_said(development, message):
     with pytest.raises(ValueError, match=message):
-        tool.fit(development)
+        tool.fit(development.scores, development.correct)
 
 
 SENTENCES = [

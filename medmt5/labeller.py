@@ -1,0 +1,314 @@
+"""A fine-tuned model that labels text: strings in, documents with spans out.
+
+Every character of a text stays where it is: the model sees words, answers map back by their index.
+Imports neither TensorFlow nor SeqIO. Files are left to `label` and `formats.exchange`.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from medmt5 import restore
+from medmt5.calibration import Correction
+from medmt5.calibration import read as read_correction
+from medmt5.convert.source import Source, open_source
+from medmt5.formats.documents import Alternative, Document, Entity
+from medmt5.formats.labelling import Labelling
+from medmt5.formats.spans import ScoredSpan
+from medmt5.formats.text import sentence_ends, split_words, windows
+from medmt5.models.t5 import T5Config
+from medmt5.predictor import Prediction, Predictor, Search
+from medmt5.state import Architecture
+
+# Windows decoded together, so that a document of any length takes little more than its words.
+WINDOWS = 4096
+# Tokens per window of a model that does not say how it was tuned; the published models' length.
+WINDOW_TOKENS = 256
+
+
+def auto_batch_size(config: T5Config, length: int) -> int:
+    """Sentences per batch that a quarter of the device's memory holds: a power of 2, 8 to 256.
+
+    On a device that does not tell its memory, such as a CPU, 32. The same machine always gives the
+    same, so that an interrupted run goes on as it began.
+
+    Args:
+      config: of the model.
+      length: tokens per sentence.
+    """
+    memory = (jax.local_devices()[0].memory_stats() or {}).get("bytes_limit")
+    if not memory:
+        return 32
+    joined = config.num_heads * config.head_dim
+    # In float32: keys and values of up to three times as many tokens (every word a span), one
+    # encoder layer's attention, logits of up to 16 tokens at a time.
+    caches = config.num_decoder_layers * 2 * 4 * length * joined
+    attention = config.num_heads * length**2
+    row = 4 * (caches + attention + 16 * config.vocab_size)
+    return 2 ** max(3, min(8, int(math.log2(max(memory / 4 / row, 1)))))
+
+
+class Labeller:
+    """A model that labels text.
+
+    Args:
+      predictor: runs the model.
+      format_: the labelling format it was fine-tuned with.
+      max_source_length: tokens per window, as in fine-tuning.
+      n_best: answers to give per window, with beam search: the best in `Document.entities`, all in
+        `Document.alternatives`.
+      labels: of the spans to give; by default all.
+      correction: of the spans' scores; none by default.
+
+    Raises:
+      ValueError: more answers than beams, or a label prompt that leaves no room for text.
+    """
+
+    def __init__(
+        self,
+        predictor: Predictor,
+        format_: Labelling,
+        *,
+        max_source_length: int,
+        n_best: int = 1,
+        labels: Sequence[str] | None = None,
+        correction: Correction | None = None,
+    ):
+        search = predictor.search
+        beams = search.num_beams if search.method == "beam" else 1
+        if not 1 <= n_best <= beams:
+            raise ValueError(
+                f"n_best is {n_best}, but {search.method} search gives {beams}; use beam search "
+                "with as many beams"
+            )
+        # The end of sequence takes one.
+        self.room = max_source_length - 1 - len(format_.prompt)
+        if self.room < 1:
+            raise ValueError(
+                f"the label prompt has {len(format_.prompt)} tokens, the window {max_source_length}"
+            )
+        format_.max_word_tokens = self.room
+        self.predictor, self.format, self.n_best = predictor, format_, n_best
+        self.labels = format_.labels if labels is None else tuple(labels)
+        self.correction = correction
+
+    @classmethod
+    def load(
+        cls,
+        path: str,
+        *,
+        batch_size: int | None = 32,
+        search: Search = Search(),
+        n_best: int = 1,
+        task: str | None = None,
+        labels: Sequence[str] | None = None,
+        where: str | None = None,
+        label_prompt: bool | None = None,
+        calibration: str | None = None,
+    ) -> Labeller:
+        """The labeller in a model or checkpoint directory.
+
+        Args:
+          path: the directory.
+          batch_size: sentences per batch; None chooses by the device (`auto_batch_size`).
+          search: how labellings are sought.
+          n_best: as in the class.
+          task: which of the model's tasks, where they have different labels.
+          labels: of the spans to give. A model with label prompts is asked for these alone; one
+            that does not say its labels has these.
+          where: "text" for a model that was tuned elsewhere on tags written as text.
+          label_prompt: whether the model was tuned with label prompts, where it does not say so.
+          calibration: file of a correction of scores, fitted by `tools/reliability.py`.
+
+        Raises:
+          ValueError: no model there, one that was not fine-tuned for labelling, or for other
+            labels.
+        """
+        source = open_source(path)
+        vocabulary = restore.vocabulary_of(source)
+        card = _card(source, task, labels, where)
+        if label_prompt is not None:
+            card["label_prompt"] = label_prompt
+        if labels is not None:
+            known = card.get("inventory", card["labels"])
+            _check_labels(labels, known)
+            if card.get("label_prompt"):
+                card |= {"labels": list(labels), "inventory": known}
+        length = card["lengths"]["inputs"]
+        beams = search.num_beams if search.method == "beam" else 1
+        architecture = Architecture.t5(source.config)
+        predictor = Predictor(
+            architecture,
+            restore.load_params(source, architecture),
+            eos_id=vocabulary.eos_id,
+            batch_size=batch_size or max(1, auto_batch_size(source.config, length) // beams),
+            search=search,
+        )
+        format_ = Labelling.from_description(card, vocabulary)
+        return cls(
+            predictor,
+            format_,
+            max_source_length=length,
+            n_best=n_best,
+            labels=labels,
+            correction=read_correction(calibration) if calibration else None,
+        )
+
+    def label_words(self, sentences: Sequence[Sequence[str]]) -> list[list[ScoredSpan]]:
+        """Spans of sentences that are already split into words; half-open word indices."""
+        return [
+            self._corrected(self.format.answer(prediction, example))
+            for prediction, example in self._predict(sentences)
+        ]
+
+    def _corrected(self, spans: list[ScoredSpan]) -> list[ScoredSpan]:
+        if self.correction is None or not spans:
+            return spans
+        scores = self.correction.apply(np.array([span.score for span in spans]))
+        return [s._replace(score=float(score)) for s, score in zip(spans, scores, strict=True)]
+
+    def _predict(
+        self, sentences: Sequence[Sequence[str]]
+    ) -> list[tuple[Prediction, Mapping[str, Any]]]:
+        examples = [self.format.example({"words": words}, None) for words in sentences]
+        predictions = self.predictor.predict(examples, format_=self.format)
+        return list(zip(predictions, examples, strict=True))
+
+    def label(self, texts: Sequence[str]) -> list[Document]:
+        """Label texts of any length.
+
+        A sentence longer than the model's window is cut between words, and the document's
+        `splits` say where; a span cannot reach across such a cut.
+
+        Args:
+          texts: any strings, empty ones too.
+
+        Returns:
+          One document per text.
+
+        Raises:
+          TypeError: a single string was given.
+        """
+        if isinstance(texts, str):
+            raise TypeError('label takes a list of texts; write label(["..."])')
+        return self.label_documents([Document(text, ()) for text in texts])
+
+    def label_documents(self, documents: Sequence[Document]) -> list[Document]:
+        """Label documents anew, their own entities aside.
+
+        One that has `words` is a single sentence of those words, as a CoNLL file gives them.
+        """
+        plans = [self._plan(document) for document in documents]
+        parts = [(plan, part) for plan, plan_parts, _ in plans for part in plan_parts]
+        answers: list[_Answer] = []
+        for first in range(0, len(parts), WINDOWS):
+            chosen = parts[first : first + WINDOWS]
+            sentences = [
+                [document.text[a:b] for a, b in document.words[i:j]] for document, (i, j) in chosen
+            ]
+            for prediction, example in self._predict(sentences):
+                spans = self._corrected(self.format.answer(prediction, example))
+                best = self.format.answers(prediction, example)[: self.n_best]
+                answers.append((spans, best, prediction.proven))
+        following = iter(answers)
+        return [
+            self._answered(
+                document._replace(splits=tuple(cuts)),
+                parts,
+                list(itertools.islice(following, len(parts))),
+            )
+            for document, parts, cuts in plans
+        ]
+
+    def _plan(self, document: Document) -> tuple[Document, list[tuple[int, int]], list[int]]:
+        """The document with its words, and its windows."""
+        text = document.text
+        words = document.words or tuple(split_words(text))
+        ends = [len(words) - 1] if document.words else sentence_ends(text, words)
+        sizes = self.format.sizes([text[a:b] for a, b in words])
+        parts, cuts = windows(words, ends, sizes.__getitem__, self.room)
+        return document._replace(words=words), parts, cuts
+
+    def _answered(
+        self, document: Document, parts: Sequence[tuple[int, int]], answers: Sequence[_Answer]
+    ) -> Document:
+        def entities(first: int, spans: Sequence[ScoredSpan]) -> tuple[Entity, ...]:
+            wanted = (span for span in spans if span.label in self.labels)
+            return tuple(_entity(document, first, span) for span in wanted)
+
+        found = [
+            entity
+            for (first, _), (spans, _, _) in zip(parts, answers, strict=True)
+            for entity in entities(first, spans)
+        ]
+        alternatives = [
+            Alternative(
+                document.words[first][0], document.words[last - 1][1], score, entities(first, spans)
+            )
+            for (first, last), (_, best, _) in zip(parts, answers, strict=True)
+            for spans, score in best
+        ]
+        exact = self.predictor.search.method == "exact"
+        return document._replace(
+            entities=tuple(found),
+            alternatives=tuple(alternatives) if self.n_best > 1 else (),
+            proven=all(proven for *_, proven in answers) if exact else None,
+        )
+
+
+# Spans, the n best answers with their scores, and whether the best is proven.
+_Answer = tuple[list[ScoredSpan], list[tuple[list[ScoredSpan], float]], bool]
+
+
+def _entity(document: Document, first: int, span: ScoredSpan) -> Entity:
+    """The entity of a span whose window begins with word `first`."""
+    start = document.words[first + span.start][0]
+    end = document.words[first + span.end - 1][1]
+    return Entity(start, end, span.label, document.text[start:end], span.score)
+
+
+def _card(
+    source: Source, task: str | None, labels: Sequence[str] | None, where: str | None
+) -> dict[str, Any]:
+    """The description of a labelling task of the model."""
+    if where is not None:
+        if where != "text" or not labels:
+            raise ValueError(
+                f"where is {where!r} and labels {labels}; give 'text' and the labels that "
+                "the model was tuned on"
+            )
+        lengths = {"inputs": WINDOW_TOKENS}
+        return {"kind": Labelling.kind, "labels": list(labels), "where": where, "lengths": lengths}
+    found = {name: f for name, f in source.formats.items() if f["kind"] == Labelling.kind}
+    if not found:
+        kinds = ", ".join(sorted({f["kind"] for f in source.formats.values()})) or "no task"
+        raise ValueError(
+            f"{source.path} was trained for {kinds}, not for labelling; fine-tune it on a "
+            "labelling task first (one that was tuned elsewhere with tags as text: --tags text "
+            "--labels A,B)"
+        )
+    if task is not None:
+        if task not in found:
+            raise ValueError(f"{source.path} has no task {task!r}; it has {', '.join(found)}")
+        found = {task: found[task]}
+    length = max(f["lengths"]["inputs"] for f in found.values())
+    kinds = [{k: v for k, v in f.items() if k != "lengths"} for f in found.values()]
+    if any(kind != kinds[0] for kind in kinds):
+        choices = "; ".join(f"{name}: {', '.join(f['labels'])}" for name, f in found.items())
+        raise ValueError(
+            f"the tasks of {source.path} label differently; choose one with --task ({choices})"
+        )
+    return kinds[0] | {"lengths": {"inputs": length}}
+
+
+def _check_labels(labels: Sequence[str], known: Sequence[str]) -> None:
+    if unknown := [label for label in labels if label not in known]:
+        raise ValueError(
+            f"the model has no label {', '.join(map(repr, unknown))}; it has {', '.join(known)}"
+        )
