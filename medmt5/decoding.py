@@ -58,13 +58,15 @@ class Decoded(NamedTuple):
       log_probs: of each token; under a constraint renormalised over the allowed tokens. 0 after
         the end.
       finished: the row ended before `max_length`.
-      passes: decoder passes until the row ended.
+      passes: decoder passes of the row.
+      steps: decoder passes in all.
     """
 
     tokens: Int[Array, "rows target"]
     log_probs: Float[Array, "rows target"]
     finished: Bool[Array, " rows"]
     passes: Int[Array, " rows"]
+    steps: Int[Array, ""]
 
 
 def greedy(
@@ -75,6 +77,7 @@ def greedy(
     eos_id: int,
     constraint: Any | None = None,
     width: int = 1,
+    slots: int | None = None,
 ) -> Decoded:
     """Take the most probable (allowed) token at each step, until every row has ended.
 
@@ -91,9 +94,11 @@ def greedy(
       eos_id: ends a row.
       constraint: a `Constraint` for these rows; None decodes freely.
       width: tokens fed per pass and row; 1 is used where the constraint has no draft.
+      slots: rows decoded side by side; where one has ended, the next begins. It divides the number
+        of rows. None decodes all of them side by side.
 
     Raises:
-      ValueError: width below 1.
+      ValueError: width or slots below 1, or rows that do not divide into slots.
 
     Source: Sun et al. 2021, "Instantaneous Grammatical Error Correction with Shallow Aggressive
     Decoding", which copies in the same way.
@@ -101,23 +106,73 @@ def greedy(
     if width < 1:
         raise ValueError(f"width is {width}; use 1 to decode token by token, or more")
     rows = source_tokens.shape[0]
+    slots = rows if slots is None else slots
+    if slots < 1 or rows % slots:
+        raise ValueError(f"{rows} rows do not divide into {slots} slots")
     width = width if hasattr(constraint, "draft") else 1
-    slots = jnp.arange(width)
+    ahead = jnp.arange(width)
     length = max_length + width  # rows that have stopped still write a window, behind their end
-    encoded = model.encode(source_tokens)
+
+    def prepare(source: Array) -> Any:
+        return model.init_cache(model.encode(source), source, length=length)
+
+    if slots == rows:
+        everything = prepare(source_tokens)
+    else:  # as many at a time as are decoded side by side; nothing for a part that is all padding
+
+        def prepare_some(source: Array) -> Any:
+            nothing = jax.tree.map(
+                lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(prepare, source)
+            )
+            return jax.lax.cond((source > 0).any(), prepare, lambda _: nothing, source)
+
+        parts = source_tokens.reshape(-1, slots, source_tokens.shape[1])
+        everything = jax.lax.map(prepare_some, parts)
+        everything = jax.tree.map(lambda leaf: leaf.reshape(rows, *leaf.shape[2:]), everything)
+    fresh_states = None if constraint is None else constraint.init(rows)
 
     class Carry(NamedTuple):
-        last: Array  # the last token of each row
+        # Of each slot:
+        row: Array
+        last: Array  # the last token
         position: Array  # where the next goes
         cache: Any
         state: Any
+        # Of each row:
         tokens: Array
         log_probs: Array
         passes: Array
         ended: Array
+        # Rows that have begun, and passes in all:
+        begun: Array
+        steps: Array
 
     def running(carry: Carry) -> Array:
-        return ~carry.ended & (carry.position < max_length)
+        return ~carry.ended[carry.row] & (carry.position < max_length)
+
+    def refill(carry: Carry) -> Carry:
+        """Give the slots of rows that have ended to the next rows."""
+        free = ~running(carry)
+        following = carry.begun + jnp.cumsum(free) - 1
+        taken = free & (following < rows)
+        row = jnp.where(taken, following, carry.row)
+
+        def fetch(cache: Any) -> Any:
+            # What a row before it left in the cache is masked, being at and after position 0.
+            crossed = jax.tree.map(lambda leaf: leaf[row], everything[2:])
+            return cache._replace(**dict(zip(cache._fields[2:], crossed, strict=True)))
+
+        def choose(new: Array, old: Array) -> Array:
+            return jnp.where(taken.reshape(-1, *[1] * (old.ndim - 1)), new[row], old)
+
+        return carry._replace(
+            row=row,
+            last=jnp.where(taken, 0, carry.last),
+            position=jnp.where(taken, 0, carry.position),
+            cache=jax.lax.cond(taken.any(), fetch, lambda cache: cache, carry.cache),
+            state=jax.tree.map(choose, fresh_states, carry.state),
+            begun=carry.begun + taken.sum(),
+        )
 
     def body(carry: Carry) -> Carry:
         states = [carry.state]
@@ -134,7 +189,8 @@ def greedy(
         # A token counts if all of the draft before it was right and did not end the row.
         right = (token[:, :-1] == fed[:, 1:]) & (token[:, :-1] != eos_id)
         counts = jnp.pad(jnp.cumprod(right, axis=1), ((0, 0), (1, 0)), constant_values=1) > 0
-        counts &= running(carry)[:, None] & (carry.position[:, None] + slots < max_length)
+        at = carry.position[:, None] + ahead
+        counts &= running(carry)[:, None] & (at < max_length)
         count = counts.sum(axis=1)
         final = jnp.maximum(count - 1, 0)
         last = _at(token, final)
@@ -143,32 +199,49 @@ def greedy(
         else:
             before = jax.tree.map(lambda leaf: _at(leaf, final), state)
             state = constraint.advance(before, last)
-        return Carry(
+        place = (carry.row[:, None], at)
+        # Zeros fall on what is not yet written, or behind the end.
+        after = Carry(
+            row=carry.row,
             last=last,
             position=carry.position + count,
             cache=cache,
             state=state,
-            # Zeros fall on what is not yet written, or behind the end.
-            tokens=_write(carry.tokens, jnp.where(counts, token, 0), carry.position),
-            log_probs=_write(carry.log_probs, jnp.where(counts, log_prob, 0.0), carry.position),
-            passes=carry.passes + running(carry),
-            ended=carry.ended | (counts & (token == eos_id)).any(axis=1),
+            tokens=carry.tokens.at[place].set(jnp.where(counts, token, 0)),
+            log_probs=carry.log_probs.at[place].set(jnp.where(counts, log_prob, 0.0)),
+            passes=carry.passes.at[carry.row].add(running(carry)),
+            ended=carry.ended.at[carry.row].max((counts & (token == eos_id)).any(axis=1)),
+            begun=carry.begun,
+            steps=carry.steps + 1,
         )
+        return after if slots == rows else refill(after)
 
-    zeros = jnp.zeros((rows,), jnp.int32)
+    row, zeros = jnp.arange(slots), jnp.zeros((slots,), jnp.int32)
     first = Carry(
+        row=row,
         last=zeros,
         position=zeros,
-        cache=model.init_cache(encoded, source_tokens, length=length),
-        state=None if constraint is None else constraint.init(rows),
+        cache=jax.tree.map(lambda leaf: leaf[:slots], everything),
+        state=jax.tree.map(lambda leaf: leaf[:slots], fresh_states),
         tokens=jnp.zeros((rows, length), jnp.int32),
         log_probs=jnp.zeros((rows, length), jnp.float32),
-        passes=zeros,
+        passes=jnp.zeros((rows,), jnp.int32),
         ended=~(source_tokens > 0).any(-1),  # rows of padding end at once
+        begun=jnp.int32(slots),
+        steps=jnp.int32(0),
     )
-    last = jax.lax.while_loop(lambda carry: running(carry).any(), body, first)
+    # The first rows may be padding.
+    first = first if slots == rows else refill(first)
+    # A slot may have been given a row of padding, so rows to come count as well.
+    last = jax.lax.while_loop(
+        lambda carry: running(carry).any() | (carry.begun < rows), body, first
+    )
     return Decoded(
-        last.tokens[:, :max_length], last.log_probs[:, :max_length], last.ended, last.passes
+        last.tokens[:, :max_length],
+        last.log_probs[:, :max_length],
+        last.ended,
+        last.passes,
+        last.steps,
     )
 
 
@@ -198,13 +271,6 @@ def _most_probable(
 def _at(leaf: Array, slot: Int[Array, " rows"]) -> Array:
     """One entry of axis 1 per row."""
     return jax.vmap(lambda entries, i: entries[i])(leaf, slot)
-
-
-def _write(old: Array, new: Array, position: Int[Array, " rows"]) -> Array:
-    """`old` with the window `new` written at each row's own position."""
-    return jax.vmap(jax.lax.dynamic_update_slice_in_dim, in_axes=(0, 0, 0, None))(
-        old, new, position, 0
-    )
 
 
 class Beams(NamedTuple):

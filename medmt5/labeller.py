@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -20,10 +20,11 @@ from medmt5.calibration import read as read_correction
 from medmt5.convert.source import Source, open_source
 from medmt5.formats.documents import Alternative, Document, Entity
 from medmt5.formats.labelling import Labelling
+from medmt5.formats.overlap import merge, windows
 from medmt5.formats.spans import ScoredSpan
-from medmt5.formats.text import sentence_ends, split_words, windows
+from medmt5.formats.text import sentence_ends, split_words
 from medmt5.models.t5 import T5Config
-from medmt5.predictor import Prediction, Predictor, Search
+from medmt5.predictor import TURNS, Prediction, Predictor, Search
 from medmt5.state import Architecture
 
 # Windows decoded together, so that a document of any length takes little more than its words.
@@ -46,9 +47,10 @@ def auto_batch_size(config: T5Config, length: int) -> int:
     if not memory:
         return 32
     joined = config.num_heads * config.head_dim
-    # In float32: keys and values of up to three times as many tokens (every word a span), one
-    # encoder layer's attention, logits of up to 16 tokens at a time.
-    caches = config.num_decoder_layers * 2 * 4 * length * joined
+    # In float32: keys and values of up to three times as many tokens (every word a span) and of
+    # the sources that wait for their turn, one encoder layer's attention, logits of up to 16
+    # tokens at a time.
+    caches = config.num_decoder_layers * 2 * (3 + TURNS) * length * joined
     attention = config.num_heads * length**2
     row = 4 * (caches + attention + 16 * config.vocab_size)
     return 2 ** max(3, min(8, int(math.log2(max(memory / 4 / row, 1)))))
@@ -183,8 +185,8 @@ class Labeller:
     def label(self, texts: Sequence[str]) -> list[Document]:
         """Label texts of any length.
 
-        A sentence longer than the model's window is cut between words, and the document's
-        `splits` say where; a span cannot reach across such a cut.
+        A sentence longer than the model's window is labelled in overlapping windows, whose answers
+        are merged (`overlap.merge`); the document's `splits` say where it was cut.
 
         Args:
           texts: any strings, empty ones too.
@@ -232,21 +234,17 @@ class Labeller:
         words = document.words or tuple(split_words(text))
         ends = [len(words) - 1] if document.words else sentence_ends(text, words)
         sizes = self.format.sizes([text[a:b] for a, b in words])
-        parts, cuts = windows(words, ends, sizes.__getitem__, self.room)
+        parts, cuts = windows(words, ends, sizes, self.room)
         return document._replace(words=words), parts, cuts
 
     def _answered(
         self, document: Document, parts: Sequence[tuple[int, int]], answers: Sequence[_Answer]
     ) -> Document:
-        def entities(first: int, spans: Sequence[ScoredSpan]) -> tuple[Entity, ...]:
+        def entities(first: int, spans: Iterable[ScoredSpan]) -> tuple[Entity, ...]:
             wanted = (span for span in spans if span.label in self.labels)
             return tuple(_entity(document, first, span) for span in wanted)
 
-        found = [
-            entity
-            for (first, _), (spans, _, _) in zip(parts, answers, strict=True)
-            for entity in entities(first, spans)
-        ]
+        merged = merge(parts, (spans for spans, _, _ in answers))
         alternatives = [
             Alternative(
                 document.words[first][0], document.words[last - 1][1], score, entities(first, spans)
@@ -256,7 +254,7 @@ class Labeller:
         ]
         exact = self.predictor.search.method == "exact"
         return document._replace(
-            entities=tuple(found),
+            entities=entities(0, merged),
             alternatives=tuple(alternatives) if self.n_best > 1 else (),
             proven=all(proven for *_, proven in answers) if exact else None,
         )

@@ -41,7 +41,6 @@ def assert_sound(document: Document, text: str):
         assert text[entity.start : entity.end] == entity.text
         assert entity.start in starts and entity.end in ends
         assert entity.label in tiny.LABELS and 0.0 < entity.score <= 1.0
-        assert not any(entity.start < cut < entity.end for cut in document.splits)
 
 
 ODD = {
@@ -118,10 +117,9 @@ def test_a_sentence_beyond_the_window_says_where_it_was_cut(labeller):
     text = "fever " * 100
     (document,) = labeller.label([text])
     assert_sound(document, text)
-    # 31 ids fit beside the end of sequence; "fever" takes as many as the vocabulary says.
-    per_window = 31 // len(labeller.format.vocabulary.encode_word("fever"))
-    assert document.splits == tuple(range(6 * per_window, 600, 6 * per_window))
-    assert document.splits
+    # "fever" is one token. 31 fit beside the end of sequence, windows share 7 of them, words 24 to
+    # 30, and so on every 24 words; cuts are in the middle.
+    assert document.splits == (6 * 27, 6 * 51, 6 * 75)
 
 
 def test_a_sentence_is_labelled_alike_alone_and_within_a_text(labeller):
@@ -377,7 +375,7 @@ def test_a_model_with_label_prompts_is_asked_for_the_labels_wanted(tmp_path):
     # The prompt takes its place in the window.
     assert (both.room, one.room) == (29, 30)
     for document in both.label(["fever " * 100]):
-        assert len(document.splits) == 3
+        assert len(document.splits) == 4
     write_card(tmp_path, t=card_of(labels=[f"L{i}" for i in range(31)], label_prompt=True))
     with pytest.raises(ValueError, match="the label prompt has 31 tokens, the window 32"):
         Labeller.load(model)

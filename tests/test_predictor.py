@@ -5,7 +5,7 @@ import pytest
 
 from medmt5.decoding import Decoded
 from medmt5.models.t5 import T5Config
-from medmt5.predictor import Predictor, bucket, default_width
+from medmt5.predictor import TURNS, Predictor, bucket, default_width
 from medmt5.state import Architecture
 
 ARCHITECTURE = Architecture.t5(
@@ -23,7 +23,7 @@ def predictor(decode, batch_size=2):
         shapes.append((source.shape, max_length))
         tokens = decode(np.asarray(source))
         ended = (tokens == 1).any(-1)
-        return Decoded(tokens, -tokens.astype(float), ended, ended.astype(int))
+        return Decoded(tokens, -tokens.astype(float), ended, ended.astype(int), np.int32(0))
 
     made._decode = run
     return made, shapes
@@ -45,12 +45,29 @@ def test_predictions_come_in_the_given_order_and_batches_by_length():
     assert [p.tokens.tolist() for p in got] == [e["inputs"].tolist() for e in examples]
     assert [p.log_probs.tolist() for p in got] == [(-e["inputs"]).tolist() for e in examples]
     assert all(p.finished for p in got)
-    # Two, two, and the longest with a row of padding: 41 tokens in 64.
-    assert shapes == [((2, 32), 9), ((2, 32), 9), ((2, 64), 9)]
+    # Four of up to 32 tokens, in two batches, and one of 41; each in as many rows, filled up.
+    assert shapes == [((2 * TURNS, 32), 9), ((2 * TURNS, 64), 9)]
+
+
+@pytest.mark.parametrize(
+    ("lengths", "shapes"),
+    [
+        ([5] * 9, [(8, 32), (8, 32)]),  # four batches of two, and one
+        ([5, 40, 50, 70], [(8, 64), (8, 96)]),  # a batch takes what comes; no more is padded to it
+        ([5, 40, 5, 40], [(8, 32), (8, 64)]),
+        ([100], [(8, 128)]),
+    ],
+)
+def test_sentences_wait_for_a_row_only_behind_some_of_their_own_length(lengths, shapes):
+    echo, found = predictor(lambda source: source)
+    examples = [example(*[7] * (length - 1)) for length in lengths]
+    got = echo.predict(examples, max_length=9)
+    assert [len(p.tokens) for p in got] == lengths
+    assert found == [(shape, 9) for shape in shapes]
 
 
 def test_a_zero_before_the_end_does_not_cut_a_prediction():
-    model, _ = predictor(lambda source: np.array([[5, 0, 7, 1, 0, 0], [0] * 6]))
+    model, _ = predictor(lambda source: np.array([[5, 0, 7, 1, 0, 0]] + [[0] * 6] * 7))
     first, second = model.predict([example(5), example(6, 7)], max_length=6)
     assert first.tokens.tolist() == [5, 0, 7, 1]
     assert second.tokens.tolist() == [] and not second.finished

@@ -61,11 +61,11 @@ def params(biases: tuple[float, float], seed: int = 0):
     return made
 
 
-@functools.partial(jax.jit, static_argnames=("width", "dtype", "max_length"))
-def decode(params, constraint, source, *, width, dtype="float32", max_length=TARGET):
+@functools.partial(jax.jit, static_argnames=("width", "dtype", "max_length", "slots"))
+def decode(params, constraint, source, *, width, dtype="float32", max_length=TARGET, slots=None):
     model = architecture(dtype).merge(params)
     options = dict(max_length=max_length, eos_id=EOS, constraint=constraint, width=width)
-    return greedy(model, source, **options)
+    return greedy(model, source, slots=slots, **options)
 
 
 @functools.partial(jax.jit, static_argnames="dtype")
@@ -234,6 +234,35 @@ def test_a_draft_may_be_wrong_or_missing(kind):
     decoded = decode(weights, constraint, source, width=4)
     assert (decoded.tokens == plain.tokens).all()
     assert (decoded.passes == plain.passes).all()  # nothing gained
+
+
+@pytest.mark.parametrize("width", [1, 8])
+@pytest.mark.parametrize("free", [False, True], ids=["constrained", "free"])
+def test_rows_that_take_turns_in_a_few_slots_give_what_all_side_by_side_give(width, free):
+    rng = np.random.default_rng(8)
+    drawn = random_batch(rng)
+    order = rng.permutation(BATCH)
+    order[[0, *np.flatnonzero(order == BATCH - 1)]] = [BATCH - 1, order[0]]  # padding comes first
+    constraint, source = batch_of([drawn[i] for i in order])
+    constraint = None if free else constraint
+    weights = params(MODELS["often"])
+    plain = jax.device_get(decode(weights, constraint, source, width=width))
+    for slots in (1, BATCH // 4, BATCH):
+        turns = jax.device_get(decode(weights, constraint, source, width=width, slots=slots))
+        assert (turns.tokens == plain.tokens).all() and (turns.passes == plain.passes).all()
+        # Products over batches of other sizes are summed in another order.
+        np.testing.assert_allclose(turns.log_probs, plain.log_probs, atol=2e-5)
+        assert turns.finished.tolist() == plain.finished.tolist()
+        # No slot waits while there are rows to come; at the end, for its longest row at most.
+        assert turns.passes.sum() <= turns.steps * slots
+        assert turns.steps <= turns.passes.sum() / slots + turns.passes.max()
+    assert turns.steps == plain.passes.max() and not plain.passes[0]
+
+
+def test_slots_that_do_not_divide_the_rows_are_refused():
+    constraint, source = batch_of([[(10,)]] * 4)
+    with pytest.raises(ValueError, match="4 rows do not divide into 3 slots"):
+        decode(params(MODELS["often"]), constraint, source, width=1, slots=3)
 
 
 def test_a_width_below_one_is_refused():

@@ -14,7 +14,10 @@ SeqIO.
 | token by token, full head | one token per pass, all rows of the output matrix multiplied |
 | token by token | only the rows of the allowed tokens |
 | speculative, width w | w - 1 source tokens guessed per pass |
+| in turns, width w | the same, and rows that have ended make room for the next sentences |
 | predictor | the same from lists to lists: sorting, padding, copies to and from the device |
+| beam 4 | four beams ranked by the mean over the whole vocabulary, as the peer ranks them |
+| beam 4, allowed rows | ranked by the sum among the allowed tokens |
 | HF greedy, HF beam 4 | transformers' `generate`, unconstrained, made to write as many tokens |
 | peer beam 1, peer beam 4 | `constrained_generation.py` from the folder given with --peer |
 
@@ -44,11 +47,11 @@ from medmt5 import decoding
 from medmt5.convert import huggingface
 from medmt5.convert.source import flat_params
 from medmt5.formats.labelling import Labelling
+from medmt5.formats.tags import TagSet
 from medmt5.models.t5 import T5Config
 from medmt5.predictor import Predictor, bucket
 from medmt5.state import Architecture, Params
 
-LABELS = ("Disease", "Chemical", "Sign", "Procedure")
 EOS = 1
 FIRST = "token by token, full head"  # what the others are compared with
 CONSTANT = 8.0  # see `calibrated`; several times an embedding's standard deviation of 1
@@ -58,11 +61,14 @@ class Ids:
     """As much of a vocabulary as the labelling format needs for words that are ids already."""
 
     eos_id = EOS
+    num_free_ids = 62  # mT5's
 
     def __init__(self, rows: int):
         self.rows = rows
 
     def free_ids(self, count: int) -> tuple[int, ...]:
+        if count > self.num_free_ids:
+            raise ValueError("more labels than spare rows for single tags")
         return tuple(range(self.rows - count, self.rows))
 
     def is_reserved(self, token: int) -> bool:
@@ -107,7 +113,7 @@ def calibrated(
     examples = sentences(format_, count=32, words=30, rows=rows, seed=seed)
     length = bucket(max(len(e["inputs"]) for e in examples))
     constraint = format_.constraint(examples, length)
-    open_ids = np.ravel(format_.tags.opens)
+    open_ids = np.array(sorted({tag[0] for tag in format_.tags.opens}))
 
     @jax.jit
     def margins(params: Params, source: jax.Array) -> jax.Array:
@@ -183,6 +189,7 @@ def our_methods(
     *,
     batch: int,
     widths: Sequence[int],
+    beams: int,
 ) -> dict[str, Method]:
     """Ours, from plain to fast."""
     length = bucket(max(len(e["inputs"]) for e in examples))
@@ -192,8 +199,10 @@ def our_methods(
         constraint = format_.constraint(examples[i : i + batch], length)
         batches.append(Batch(constraint.source, constraint))
 
-    @functools.partial(jax.jit, static_argnames=("width", "full"))
-    def decode(params: Params, batch: Batch, *, width: int, full: bool = False) -> Any:
+    @functools.partial(jax.jit, static_argnames=("width", "full", "slots"))
+    def decode(
+        params: Params, batch: Batch, *, width: int, full: bool = False, slots: int | None = None
+    ) -> Any:
         model = architecture.merge(params)
         return decoding.greedy(
             FullHead(model) if full else model,
@@ -202,6 +211,7 @@ def our_methods(
             eos_id=EOS,
             constraint=batch.constraint,
             width=width,
+            slots=slots,
         )
 
     def run(**options: Any) -> tuple[list[list[int]], Passes]:
@@ -222,7 +232,41 @@ def our_methods(
         found = predictor.predict(examples, format_=format_)
         return [prediction.tokens.tolist() for prediction in found], None
 
+    if len(batches) > 1:
+        everything = format_.constraint(sorted(examples, key=lambda e: len(e["inputs"])), length)
+        together = Batch(everything.source, everything)
+        order = sorted(range(len(examples)), key=lambda i: len(examples[i]["inputs"]))
+
+        def turns() -> tuple[list[list[int]], Passes]:
+            found = jax.device_get(decode(params, together, width=predictor.width, slots=batch))
+            tokens = dict(zip(order, stripped(found.tokens), strict=True))
+            passes = (float(found.steps) / len(batches), float(found.passes.mean()))
+            return [tokens[i] for i in range(len(examples))], passes
+
+        methods[f"in turns, width {predictor.width}"] = turns
     methods[f"predictor (width {predictor.width})"] = predict
+    if not beams:
+        return methods
+
+    @functools.partial(jax.jit, static_argnames="allowed")
+    def search(params: Params, batch: Batch, *, allowed: bool) -> Any:
+        return decoding.beam_search(
+            architecture.merge(params),
+            batch.source,
+            num_beams=beams,
+            max_length=limit,
+            eos_id=EOS,
+            constraint=batch.constraint,
+            alpha=0.0 if allowed else None,
+            renormalise=allowed,
+        )
+
+    def run_beams(allowed: bool) -> tuple[list[list[int]], None]:
+        found = [jax.device_get(search(params, batch, allowed=allowed)) for batch in batches]
+        return [row for part in found for row in stripped(part.tokens[:, 0])], None
+
+    methods[f"beam {beams}"] = lambda: run_beams(False)
+    methods[f"beam {beams}, allowed rows"] = lambda: run_beams(True)
     return methods
 
 
@@ -263,6 +307,7 @@ def other_methods(
     expected: Sequence[Sequence[int]],
     *,
     batch: int,
+    beams: int,
     peer: str | None,
 ) -> dict[str, Method]:
     """transformers, and the peer where its folder was given.
@@ -273,6 +318,7 @@ def other_methods(
       examples: sentences.
       expected: what our methods wrote; `generate` is made to write as many tokens.
       batch: sentences at once.
+      beams: of beam search; 0 for none.
       peer: folder of `constrained_generation.py`.
     """
     import torch
@@ -299,10 +345,9 @@ def other_methods(
             tokens += found[:, 1:].tolist()
         return tokens, None
 
-    methods: dict[str, Method] = {
-        "HF greedy": lambda: generate(1),
-        "HF beam 4": lambda: generate(4),
-    }
+    methods: dict[str, Method] = {"HF greedy": lambda: generate(1)}
+    if beams:
+        methods[f"HF beam {beams}"] = lambda: generate(beams)
     if peer is None:
         return methods
     sys.path.insert(0, peer)
@@ -329,8 +374,8 @@ def other_methods(
                 model,
                 [list(tag) for tag in format_.tags.opens],
                 [list(tag) for tag in format_.tags.closes],
-                list(range(len(LABELS))),
-                list(range(len(LABELS))),
+                list(range(len(format_.labels))),
+                list(range(len(format_.labels))),
                 pad_token_id=0,
                 eos_token_id=EOS,
                 num_beams=beams,
@@ -339,7 +384,10 @@ def other_methods(
             tokens += [[i for i in row if i] for row in stripped(found.cpu().numpy())]
         return tokens, None
 
-    return methods | {"peer beam 1": lambda: label(1), "peer beam 4": lambda: label(4)}
+    methods["peer beam 1"] = lambda: label(1)
+    if beams:
+        methods[f"peer beam {beams}"] = lambda: label(beams)
+    return methods
 
 
 def measure(methods: dict[str, Method], repeats: int) -> dict[str, Timing]:
@@ -364,15 +412,17 @@ def quartiles(values: Sequence[float]) -> tuple[float, float, float]:
     return float(low), float(middle), float(high)
 
 
-def summary(case: Case, timings: dict[str, Timing], tags: set[int]) -> list[dict[str, Any]]:
+def summary(case: Case, timings: dict[str, Timing], tags: TagSet) -> list[dict[str, Any]]:
     """One record per method: milliseconds per sentence, times faster than the first, equality."""
     first = timings[FIRST]
     count = len(first.tokens)
+    per_span = len(tags.opens[0]) + len(tags.closes[0])
+    written = sum(i in tags.ids for tokens in first.tokens for i in tokens) / per_span
     records = []
     for name, timing in timings.items():
         # Ratios within a repeat: what slows the machine for a while slows both.
         ratios = [a / b for a, b in zip(first.seconds, timing.seconds, strict=True)]
-        comparable = not name.startswith("HF")
+        comparable = not name.startswith(("HF", "beam"))
         same = sum(a == b for a, b in zip(first.tokens, timing.tokens, strict=True))
         records.append(
             {
@@ -384,7 +434,7 @@ def summary(case: Case, timings: dict[str, Timing], tags: set[int]) -> list[dict
                 "sentences": count,
                 "same_as_first": same if comparable else None,
                 "tokens_per_sentence": float(np.mean([len(t) for t in first.tokens])),
-                "spans_per_sentence": sum(i in tags for t in first.tokens for i in t) / 2 / count,
+                "spans_per_sentence": written / count,
                 "seconds": timing.seconds,
             }
         )
@@ -436,6 +486,8 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     flags.add_argument("--words", **many, default=[10, 30, 80], help="per sentence")
     flags.add_argument("--batches", **many, default=[1, 8, 64], help="sentences at once")
     flags.add_argument("--widths", **many, default=[4, 8, 16], help="of speculative copying")
+    flags.add_argument("--beams", type=int, default=4, help="of beam search; 0 leaves it out")
+    flags.add_argument("--labels", type=int, default=4, help="how many")
     flags.add_argument("--sentences", type=int, default=8, help="at least; whole batches")
     flags.add_argument("--layers", type=int, default=8, help="of encoder and decoder each")
     flags.add_argument("--embed", type=int, default=512)
@@ -468,9 +520,11 @@ def main(arguments: Sequence[str]) -> list[dict[str, Any]]:
             mlp_dim=given.mlp,
             dropout_rate=0.0,
         )
-        architecture, format_ = Architecture.t5(config), Labelling(Ids(rows), LABELS)
+        architecture, format_ = (
+            Architecture.t5(config),
+            Labelling(Ids(rows), [f"Label{i}" for i in range(given.labels)]),
+        )
         params = calibrated(architecture, format_, spans_per_word=given.spans_per_word)
-        tags = set(format_.tags.ids)
         with contextlib.ExitStack() as stack:
             hf = None if given.no_hf else stack.enter_context(hugging_face(config, params))
             for words in given.words:
@@ -478,15 +532,27 @@ def main(arguments: Sequence[str]) -> list[dict[str, Any]]:
                     count = -(-max(given.sentences, batch) // batch) * batch
                     examples = sentences(format_, count=count, words=words, rows=rows, seed=words)
                     methods = our_methods(
-                        architecture, params, format_, examples, batch=batch, widths=given.widths
+                        architecture,
+                        params,
+                        format_,
+                        examples,
+                        batch=batch,
+                        widths=given.widths,
+                        beams=given.beams,
                     )
                     if hf is not None:
                         expected, _ = methods["token by token"]()
                         methods |= other_methods(
-                            hf, format_, examples, expected, batch=batch, peer=given.peer
+                            hf,
+                            format_,
+                            examples,
+                            expected,
+                            batch=batch,
+                            beams=given.beams,
+                            peer=given.peer,
                         )
                     records = summary(
-                        Case(rows, words, batch), measure(methods, given.repeats), tags
+                        Case(rows, words, batch), measure(methods, given.repeats), format_.tags
                     )
                     report["results"] += records
                     print(table(records), flush=True)

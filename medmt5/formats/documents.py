@@ -24,7 +24,10 @@ class Entity(NamedTuple):
 
 
 class Alternative(NamedTuple):
-    """One of the best answers for a window, text[start:end] of a document, with its score."""
+    """One of the best answers for a window, text[start:end] of a document, with its score.
+
+    Windows of a sentence too long for the model overlap.
+    """
 
     start: int
     end: int
@@ -36,7 +39,8 @@ class Document(NamedTuple):
     """A text, its entities in order and without overlap, and how it was cut for the model.
 
     `words` holds the character offsets of the words that were labelled, `splits` those at which
-    a long text was divided. `id` names the document where its file does, else it is empty.
+    a sentence too long for the model gave way to the next of its windows, which overlap. `id` names
+    the document where its file does, else it is empty.
     `alternatives` are the best answers of each window, best first, where they were asked for;
     `proven` says whether no other answer is more probable, where that was sought.
     """

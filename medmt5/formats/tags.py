@@ -19,21 +19,35 @@ from medmt5.vocabulary import PAD_ID, Vocabulary
 
 Ids = tuple[int, ...]
 NONE = -1  # no node, no label
+INNER = -2  # a node that ends no tag
+
+
+class Node(NamedTuple):
+    """A place in the tags.
+
+    Attributes:
+      children: the ids with which a tag goes on, and the nodes that they lead to.
+      label: at the end of a tag, the label that is open after it, -1 for none; before it, -2.
+      depth: ids since the tag began.
+      rest: a way to the end of a tag.
+    """
+
+    children: dict[int, int]
+    label: int
+    depth: int
+    rest: Ids
 
 
 class Trie(NamedTuple):
-    """All tags as one dense table of nodes, for numpy and for devices.
-
-    Node 0 is where opening tags begin, node 1 + i where the closing tag of label i does. A node
-    that ends a tag is a leaf: no tag is the beginning of another.
+    """All nodes as dense tables, for devices.
 
     Attributes:
-      child_ids: (nodes, children) the next id of a tag; 0 where there is none.
-      children: (nodes, children) the node that it leads to; -1 where there is none.
-      label: (nodes,) after a leaf, the label that is open, -1 for none; -2 if it is no leaf.
-      depth: (nodes,) ids since the tag began.
-      rest: (nodes, longest) a way to a leaf: the ids, then 0.
-      rest_length: (nodes,) how many these are.
+      child_ids: (nodes, children) ids of `Node.children`; 0 where there is none.
+      children: (nodes, children) the nodes that these lead to; -1 where there is none.
+      label: (nodes,)
+      depth: (nodes,)
+      rest: (nodes, longest) padded with 0.
+      rest_length: (nodes,)
     """
 
     child_ids: np.ndarray
@@ -42,9 +56,6 @@ class Trie(NamedTuple):
     depth: np.ndarray
     rest: np.ndarray
     rest_length: np.ndarray
-
-
-INNER = -2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -145,37 +156,38 @@ class TagSet:
         return names or {i: f"<row {i}>" for i in sorted(self.ids)}
 
     @functools.cached_property
+    def nodes(self) -> list[Node]:
+        """The tags as a tree: first a root for opening tags, then one for each closing tag."""
+        nodes = [Node({}, INNER, 0, ()) for _ in range(1 + len(self.labels))]
+        tags = [(0, tag, i) for i, tag in enumerate(self.opens)]
+        tags += [(1 + i, tag, NONE) for i, tag in enumerate(self.closes)]
+        for root, tag, after in tags:
+            at = root
+            for place, token in enumerate(tag):
+                if not nodes[at].rest:
+                    nodes[at] = nodes[at]._replace(rest=tag[place:])
+                if token not in nodes[at].children:
+                    nodes[at].children[token] = len(nodes)
+                    nodes.append(Node({}, INNER, place + 1, ()))
+                at = nodes[at].children[token]
+            nodes[at] = nodes[at]._replace(label=after)
+        return nodes
+
+    @functools.cached_property
     def trie(self) -> Trie:
-        children: list[dict[int, int]] = [{} for _ in range(1 + len(self.labels))]
-        label, depth = [INNER] * len(children), [0] * len(children)
-        ways: list[Ids] = [()] * len(children)
-        entries = [(0, tag, i) for i, tag in enumerate(self.opens)]
-        entries += [(1 + i, tag, NONE) for i, tag in enumerate(self.closes)]
-        for root, tag, after in entries:
-            node = root
-            for place, token in enumerate(tag, 1):
-                ways[node] = ways[node] or tag[place - 1 :]
-                if token not in children[node]:
-                    children[node][token] = len(children)
-                    children.append({})
-                    label.append(INNER)
-                    depth.append(place)
-                    ways.append(())
-                node = children[node][token]
-            label[node] = after
-        fan, longest = max(map(len, children)), max(map(len, ways))
-        ids, nodes = np.zeros((len(children), fan), np.int32), np.full((len(children), fan), NONE)
-        rest = np.zeros((len(children), longest), np.int32)
-        for i, (found, way) in enumerate(zip(children, ways, strict=True)):
-            ids[i, : len(found)], nodes[i, : len(found)] = list(found), list(found.values())
-            rest[i, : len(way)] = way
+        """`nodes` as arrays."""
+
+        def padded(rows: list[list[int]], value: int) -> np.ndarray:
+            width = max(map(len, rows))
+            return np.array([row + [value] * (width - len(row)) for row in rows], np.int32)
+
         return Trie(
-            ids,
-            nodes.astype(np.int32),
-            np.asarray(label, np.int32),
-            np.asarray(depth, np.int32),
-            rest,
-            np.asarray([*map(len, ways)], np.int32),
+            child_ids=padded([list(node.children) for node in self.nodes], 0),
+            children=padded([list(node.children.values()) for node in self.nodes], NONE),
+            label=np.array([node.label for node in self.nodes], np.int32),
+            depth=np.array([node.depth for node in self.nodes], np.int32),
+            rest=padded([list(node.rest) for node in self.nodes], 0),
+            rest_length=np.array([len(node.rest) for node in self.nodes], np.int32),
         )
 
 
@@ -233,7 +245,7 @@ def parse(
     Raises:
       ValueError: the target is not the source with tags.
     """
-    trie = tags.trie
+    nodes = tags.nodes
     source = [i for word in words for i in word]
     ends = np.cumsum([len(word) for word in words]).tolist()
     at_word = {0: 0} | {end: i + 1 for i, end in enumerate(ends)}
@@ -243,25 +255,22 @@ def parse(
     # The node of a tag that has begun, and whether its ids may still be the text's.
     node, copying = NONE, False
 
-    def child(node: int, token: int) -> int:
-        places = np.flatnonzero((trie.child_ids[node] == token) & (trie.children[node] >= 0))
-        return int(trie.children[node, places[0]]) if len(places) else NONE
-
     for position, token in enumerate(map(int, target)):
         outside_tag = node == NONE or copying
         copies = outside_tag and copied < len(source) and token == source[copied]
-        at_tag = copied - (int(trie.depth[node]) if node != NONE and copying else 0)
-        following = child(node, token) if node != NONE else NONE
+        at_tag = copied - (nodes[node].depth if node != NONE and copying else 0)
+        following = nodes[node].children.get(token, NONE) if node != NONE else NONE
         if following == NONE and outside_tag and copied in at_word:
             word = at_word[copied]
             if word > start if label != NONE else copied < len(source):
-                following = child(1 + label if label != NONE else 0, token)
+                root = 1 + label if label != NONE else 0
+                following = nodes[root].children.get(token, NONE)
                 at_tag = copied
-        leaf = following != NONE and trie.label[following] != INNER
+        leaf = following != NONE and nodes[following].label != INNER
         if leaf and not copies:
-            begun = position + 1 - int(trie.depth[following])
+            begun = position + 1 - nodes[following].depth
             if label == NONE:
-                label, start, first = int(trie.label[following]), at_word[at_tag], begun
+                label, start, first = nodes[following].label, at_word[at_tag], begun
             else:
                 score = (
                     1.0 if log_probs is None else float(np.exp(sums[position + 1] - sums[first]))

@@ -121,6 +121,22 @@ def test_a_labeller_survives_with_vocabulary_and_tags(labeller, tmp_path, to):
     assert Labeller.load(str(tmp_path / "there")).label(TEXT) == expected
 
 
+def test_a_model_tuned_elsewhere_on_added_tokens_labels_without_a_word_about_its_tags(
+    labeller, tmp_path
+):
+    there = tmp_path / "there"
+    command.convert(labeller, str(there), "hf")
+    for name in (huggingface.FORMATS, "SHA256SUMS"):
+        os.remove(there / name)
+    # Short enough for the window of either: how long it was is not said any more.
+    texts = ["La paciente toma ibuprofeno.", "Tiene artritis y gota."]
+    expected = Labeller.load(labeller).label(texts)
+    assert any(document.entities for document in expected)
+    assert Labeller.load(str(there)).label(texts) == expected
+    command.convert(str(there), str(tmp_path / "back"), "medmt5")
+    assert Labeller.load(str(tmp_path / "back")).label(texts) == expected
+
+
 def test_bfloat16_halves_the_files_and_its_logits_are_checked_against_rounded_numbers(
     run, tmp_path
 ):

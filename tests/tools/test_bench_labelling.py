@@ -21,13 +21,30 @@ GRID = ["--vocabularies", "1024", "--words", "5", "--batches", "2", "--widths", 
 
 def test_ours_write_the_same_and_every_method_has_a_line(tmp_path, capsys):
     path = tmp_path / "bench.json"
-    tool.main([*SIZES, *GRID, "--sentences", "4", "--repeats", "2", "--no-hf", "--json", str(path)])
+    tool.main(
+        [
+            *SIZES,
+            *GRID,
+            "--beams",
+            "2",
+            "--sentences",
+            "4",
+            "--repeats",
+            "2",
+            "--no-hf",
+            "--json",
+            str(path),
+        ]
+    )
     results = json.loads(path.read_text())["results"]
     names = [record["method"] for record in results]
-    assert names == [tool.FIRST, "token by token", "speculative, width 4", "predictor (width 16)"]
+    ours = ["token by token", "speculative, width 4", "in turns, width 16", "predictor (width 16)"]
+    assert names == [tool.FIRST, *ours, "beam 2", "beam 2, allowed rows"]
     printed = capsys.readouterr().out
     for record in results:
-        assert record["same_as_first"] == record["sentences"] == 4
+        greedy = not record["method"].startswith("beam")
+        assert record["sentences"] == 4
+        assert record["same_as_first"] == (4 if greedy else None)
         assert len(record["seconds"]) == 2
         low, middle, high = record["ms_per_sentence"]
         assert 0 < low <= middle <= high
@@ -51,7 +68,7 @@ def test_calibrated_weights_open_about_as_many_spans_as_asked_for(share):
         mlp_dim=64,
         dropout_rate=0.0,
     )
-    architecture, format_ = Architecture.t5(config), Labelling(tool.Ids(1024), tool.LABELS)
+    architecture, format_ = Architecture.t5(config), Labelling(tool.Ids(1024), ["A", "B"])
     params = tool.calibrated(architecture, format_, spans_per_word=share)
     examples = tool.sentences(format_, count=32, words=20, rows=1024, seed=5)
     predictor = tool.Predictor(architecture, params, eos_id=tool.EOS)
@@ -63,7 +80,7 @@ def test_calibrated_weights_open_about_as_many_spans_as_asked_for(share):
 
 def test_hugging_face_is_made_to_write_as_many_tokens():
     pytest.importorskip("transformers")
-    results = tool.main([*SIZES, *GRID, "--sentences", "2", "--repeats", "1"])
+    results = tool.main([*SIZES, *GRID, "--sentences", "2", "--repeats", "1", "--labels", "40"])
     names = [record["method"] for record in results]
     assert names[-2:] == ["HF greedy", "HF beam 4"]
     assert results[-1]["same_as_first"] is None  # it is not constrained

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from medmt5.calibration import Correction
 from medmt5.metrics import span_f1
 
 ROOT = Path(__file__).resolve().parents[2]
