@@ -175,14 +175,21 @@ def greedy(
         )
 
     def body(carry: Carry) -> Carry:
-        states = [carry.state]
-        fed = carry.last[:, None]
+        fed, state = carry.last[:, None], jax.tree.map(lambda leaf: leaf[:, None], carry.state)
         if width > 1:
             draft = constraint.draft(carry.state, width - 1)
             fed = jnp.concatenate([fed, draft], axis=1)
-            for slot in range(width - 1):
-                states.append(constraint.advance(states[-1], draft[:, slot]))
-        state = jax.tree.map(lambda *leaves: jnp.stack(leaves, axis=1), *states)
+
+            def following(state: Any, token: Array) -> tuple[Any, Any]:
+                return (after := constraint.advance(state, token)), after
+
+            # A loop: unrolled, it would take most of the time to compile.
+            _, states = jax.lax.scan(following, carry.state, draft.T)
+            state = jax.tree.map(
+                lambda first, rest: jnp.concatenate([first, jnp.moveaxis(rest, 0, 1)], axis=1),
+                state,
+                states,
+            )
         hidden, cache = model.decode_step(fed, carry.position, carry.cache)
         token, log_prob = _most_probable(model, hidden, constraint, state)
 

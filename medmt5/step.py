@@ -1,8 +1,13 @@
-"""The loss and the step: pure functions of arrays, compiled by whoever calls them."""
+"""The loss and the step: pure functions of arrays, compiled by whoever calls them.
+
+The cross-entropy itself is in `losses`.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import functools
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -12,6 +17,7 @@ import optax
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
+from medmt5 import losses
 from medmt5.partitioning import shard_rows
 from medmt5.state import Params, TrainState, random_key
 
@@ -38,8 +44,8 @@ class Loss(NamedTuple):
 
     Attributes:
       total: weighted negative log-likelihood in nats, z-loss included.
-      metrics: further sums: `nll`, `z_loss`, `correct`, `weight` (all weighted), `target_tokens`,
-        `source_tokens` (non-padding counts).
+      metrics: further sums, without gradients: `nll`, `z_loss`, `correct`, `weight` (all weighted),
+        `target_tokens`, `source_tokens` (non-padding counts).
     """
 
     total: Float[Array, ""]
@@ -51,47 +57,30 @@ LossFn = Callable[..., Loss]
 
 @dataclasses.dataclass(frozen=True)
 class LossConfig:
-    """T5X's choices of loss; the fields are its macros Z_LOSS, LABEL_SMOOTHING and so on."""
+    """T5X's choices of loss; the fields are its macros Z_LOSS, LABEL_SMOOTHING and so on.
+
+    Attributes:
+      chunk_tokens: not T5X's: the largest number of tokens per device whose logits exist at a
+        time; None for all of them. It changes memory and, by rounding, last bits.
+    """
 
     z_loss: float = 1e-4
     label_smoothing: float = 0.0
     loss_normalizing_factor: float | str | None = None
+    chunk_tokens: int | None = losses.CHUNK_TOKENS
 
     def __post_init__(self):
+        if self.chunk_tokens is not None and self.chunk_tokens < 1:
+            raise ValueError(
+                f"chunk_tokens is {self.chunk_tokens}; use a number of tokens, such as "
+                f"{losses.CHUNK_TOKENS}, or None for the plain loss"
+            )
         factor = self.loss_normalizing_factor
         if isinstance(factor, str) and factor not in NORMALIZERS:
             raise ValueError(
                 f"loss_normalizing_factor {factor!r} is unknown; use None (sum over tokens), a "
                 f"number, or one of {', '.join(NORMALIZERS)}"
             )
-
-
-def cross_entropy(
-    logits: Float[Array, "batch target vocab"],
-    targets: Int[Array, "batch target"],
-    *,
-    z_loss: float,
-    label_smoothing: float,
-) -> tuple[Float[Array, "batch target"], Float[Array, "batch target"]]:
-    """Loss per token in nats, and the part of it that is z-loss.
-
-    Label smoothing spreads its mass over the other words and subtracts the entropy of the smoothed
-    target, so that a perfect prediction costs 0. z-loss keeps the log-partition near 0.
-
-    Source: T5X `losses.cross_entropy_with_logits`.
-    """
-    vocab = logits.shape[-1]
-    log_z = jax.nn.logsumexp(logits, axis=-1)
-    target_logit = jnp.take_along_axis(logits, targets[..., None], axis=-1)[..., 0]
-    if label_smoothing:
-        high, low = 1.0 - label_smoothing, label_smoothing / (vocab - 1)
-        expected = (high - low) * target_logit + low * logits.sum(-1)
-        entropy = -(high * jnp.log(high) + (vocab - 1) * low * jnp.log(low + 1e-20))
-        loss = log_z - expected - entropy
-    else:
-        loss = log_z - target_logit
-    z = z_loss * jnp.square(log_z)
-    return loss + z, z
 
 
 def seq2seq_loss(
@@ -101,6 +90,7 @@ def seq2seq_loss(
     dropout_key: Array | None,
     z_loss: float = 1e-4,
     label_smoothing: float = 0.0,
+    chunk_tokens: int | None = losses.CHUNK_TOKENS,
 ) -> Loss:
     """Teacher-forced loss of a batch, summed over tokens with `decoder_loss_weights`.
 
@@ -110,6 +100,7 @@ def seq2seq_loss(
       dropout_key: None switches dropout off.
       z_loss: weight of the squared log-partition.
       label_smoothing: probability mass taken from the target, in [0, 1).
+      chunk_tokens: as in `LossConfig`. Where there are few logits they are made at once anyway.
     """
     rngs = None if dropout_key is None else nnx.Rngs(dropout=dropout_key)
     encoded = model.encode(
@@ -124,19 +115,34 @@ def seq2seq_loss(
         target_segment_ids=batch.decoder_segment_ids,
         rngs=rngs,
     )
-    logits = shard_rows(model.logits(hidden))
     targets, weights = batch.decoder_target_tokens, batch.decoder_loss_weights
-    loss, z = cross_entropy(logits, targets, z_loss=z_loss, label_smoothing=label_smoothing)
-    correct = (logits.argmax(-1) == targets).astype(jnp.float32)
+    options = dict(z_loss=z_loss, label_smoothing=label_smoothing)
+    if chunk_tokens is None or losses.few_logits(targets.size, model.config.vocab_size):
+        logits = shard_rows(model.logits(hidden))
+        sums = losses.plain_sums(logits, targets, weights, **options)
+    else:
+        sums = losses.chunked_sums(
+            *_factors(model, hidden), targets, weights, chunk_tokens=chunk_tokens, **options
+        )
     metrics = {
-        "nll": ((loss - z) * weights).sum(),
-        "z_loss": (z * weights).sum(),
-        "correct": (correct * weights).sum(),
+        "nll": sums.nll,
+        "z_loss": sums.z_loss,
+        "correct": sums.correct,
         "weight": weights.sum(),
         "target_tokens": (targets > 0).sum().astype(jnp.float32),
         "source_tokens": (batch.encoder_input_tokens > 0).sum().astype(jnp.float32),
     }
-    return Loss((loss * weights).sum(), metrics)
+    # Chunks make the gradient of the total only; the plain loss is not to promise more.
+    return Loss(sums.total, jax.lax.stop_gradient(metrics))
+
+
+def _factors(
+    model: Any, hidden: Float[Array, "batch target embed"]
+) -> tuple[Float[Array, "batch target embed"], Float[Array, "embed vocab"]]:
+    """What `Transformer.logits` multiplies."""
+    if model.config.logits_via_embedding:
+        return hidden / math.sqrt(model.config.emb_dim), model.token_embedder.embedding[...].T
+    return hidden, model.decoder.logits_dense.kernel[...]
 
 
 def normalize_weights(
@@ -173,7 +179,7 @@ def train_step(
     merge: Callable[[Params, Params], Any],
     optimizer: optax.GradientTransformation,
     loss: LossConfig = LossConfig(),
-    loss_fn: LossFn = seq2seq_loss,
+    loss_fn: LossFn | None = None,
     num_microbatches: int = 1,
 ) -> tuple[TrainState, dict[str, Float[Array, ""]]]:
     """One update. Pure: the same state and batch give the same result.
@@ -183,8 +189,9 @@ def train_step(
       batch: the global batch.
       merge: `Architecture.merge`.
       optimizer: any optax transformation.
-      loss: normaliser, z-loss, label smoothing.
-      loss_fn: like `seq2seq_loss`.
+      loss: normaliser, z-loss, label smoothing, chunks.
+      loss_fn: takes `model, batch, *, dropout_key, z_loss, label_smoothing`; None is
+        `seq2seq_loss`, with the chunks of `loss`.
       num_microbatches: the batch is cut into this many parts whose gradients are added.
 
     Returns:
@@ -192,6 +199,8 @@ def train_step(
     """
     batch, denominator = normalize_weights(batch, loss.loss_normalizing_factor)
     dropout_key = random_key(state)
+    if loss_fn is None:
+        loss_fn = functools.partial(seq2seq_loss, chunk_tokens=loss.chunk_tokens)
 
     def objective(params: Params, part: Batch, index) -> tuple[Array, dict[str, Array]]:
         result = loss_fn(

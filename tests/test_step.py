@@ -1,6 +1,9 @@
-"""Losses against formulas written out in numpy; sums that do not depend on how a batch is cut."""
+"""Sums over a batch against numpy, whichever way it is cut; the compiled step."""
 
+import contextlib
 import functools
+import math
+import re
 
 import jax
 import jax.numpy as jnp
@@ -8,13 +11,13 @@ import numpy as np
 import optax
 import pytest
 
+from medmt5 import losses
 from medmt5.models.t5 import T5Config
-from medmt5.partitioning import make_mesh
+from medmt5.partitioning import batch_sharding, make_mesh
 from medmt5.state import Architecture, init_state
 from medmt5.step import (
     Batch,
     LossConfig,
-    cross_entropy,
     eval_step,
     normalize_weights,
     seq2seq_loss,
@@ -38,43 +41,6 @@ SGD = optax.sgd(0.1)
 
 # The same float32 terms summed in another order: a few units in the last place (6e-8 each).
 ROUNDING = dict(rtol=1e-5, atol=1e-6)
-
-
-# The loss of one token.
-
-
-def test_an_even_guess_over_four_words_costs_ln_4():
-    loss, z = cross_entropy(jnp.zeros((1, 1, 4)), jnp.array([[2]]), z_loss=0.5, label_smoothing=0.0)
-    # log Z = ln 4 = 1.386294; z-loss 0.5 x 1.921812.
-    assert z[0, 0] == pytest.approx(0.960906, rel=1e-5)
-    assert loss[0, 0] == pytest.approx(1.386294 + 0.960906, rel=1e-5)
-
-
-@pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.4])
-@pytest.mark.parametrize("z_loss", [0.0, 1e-4, 0.1])
-def test_loss_is_the_divergence_from_the_smoothed_target_plus_squared_log_z(smoothing, z_loss):
-    rng = np.random.default_rng(0)
-    logits = 3 * rng.normal(size=(2, 5, 7))
-    targets = rng.integers(0, 7, (2, 5))
-    wanted = np.where(np.arange(7) == targets[..., None], 1 - smoothing, smoothing / 6)
-    log_z = np.log(np.exp(logits).sum(-1, keepdims=True))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        terms = np.where(wanted > 0, wanted * (np.log(wanted) - (logits - log_z)), 0)
-    expected_z = z_loss * log_z[..., 0] ** 2
-    loss, z = cross_entropy(
-        jnp.asarray(logits, jnp.float32),
-        jnp.asarray(targets),
-        z_loss=z_loss,
-        label_smoothing=smoothing,
-    )
-    np.testing.assert_allclose(z, expected_z, **ROUNDING)
-    np.testing.assert_allclose(loss, terms.sum(-1) + expected_z, rtol=1e-5, atol=1e-5)
-
-
-def test_a_prediction_equal_to_the_smoothed_target_costs_nothing():
-    logits = jnp.log(jnp.array([[[0.9, 0.05, 0.05]]]))
-    loss, _ = cross_entropy(logits, jnp.array([[0]]), z_loss=0.0, label_smoothing=0.1)
-    assert abs(float(loss[0, 0])) < 1e-6  # float32 rounding of terms of order 1
 
 
 # The normalisers.
@@ -289,3 +255,180 @@ def test_dropout_differs_between_steps_and_keys_and_evaluation_has_none():
     plain = float(step_of()(state, batch)[1]["nll"])
     evaluated = float(evaluate(state.params, state.frozen, batch)["nll"])
     assert evaluated == pytest.approx(plain, rel=1e-5)  # as ROUNDING
+
+
+# In chunks.
+
+
+@pytest.fixture
+def few_logits_in_chunks(monkeypatch):
+    """Batches as small as these are cut only so."""
+    monkeypatch.setattr(losses, "FEW_LOGITS", 0)
+
+
+def value_and_gradients(architecture, params, **options):
+    def total(params):
+        model = architecture.merge(params)
+        result = seq2seq_loss(model, random_batch(), dropout_key=None, **options)
+        return result.total, result.metrics
+
+    return jax.jit(jax.value_and_grad(total, has_aux=True))(params)
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_chunks_give_the_plain_loss_metrics_and_gradients(tied, few_logits_in_chunks):
+    architecture = Architecture.t5(T5Config(**SIZES, dropout_rate=0.0, logits_via_embedding=tied))
+    params = jax.jit(architecture.init)(jax.random.key(0))
+    options = dict(z_loss=0.01, label_smoothing=0.1)
+    plain = value_and_gradients(architecture, params, chunk_tokens=None, **options)
+    found = value_and_gradients(architecture, params, chunk_tokens=7, **options)
+    assert_same(found, plain, rtol=1e-5, atol=1e-5)  # as ROUNDING; gradients are of order 10
+
+
+def test_evaluation_in_chunks_gives_the_plain_metrics(monkeypatch):
+    def evaluate():
+        step = jax.jit(lambda *arrays: eval_step(*arrays, merge=ARCHITECTURE.merge))
+        return step(first_state().params, {}, random_batch())
+
+    plain = evaluate()
+    monkeypatch.setattr(losses, "FEW_LOGITS", 0)
+    assert_same(evaluate(), plain, rtol=1e-5)  # as ROUNDING
+
+
+def test_microbatches_on_a_mesh_in_chunks_take_the_plain_step_of_one_device(few_logits_in_chunks):
+    plain = step_of(loss_normalizing_factor="NUM_REAL_TARGET_TOKENS", chunk_tokens=None)
+    expected = plain(first_state(), random_batch())
+    mesh = make_mesh(data=2, fsdp=2, model=2)
+    state, shardings = init_state(ARCHITECTURE, SGD, seed=0, mesh=mesh)
+    step = jax.jit(
+        functools.partial(
+            train_step,
+            merge=ARCHITECTURE.merge,
+            optimizer=SGD,
+            loss=LossConfig(loss_normalizing_factor="NUM_REAL_TARGET_TOKENS", chunk_tokens=4),
+            num_microbatches=2,
+        ),
+        out_shardings=(shardings, None),
+    )
+    with jax.set_mesh(mesh):
+        found = step(state, jax.device_put(random_batch(), batch_sharding(mesh)))
+    assert_same(jax.device_get(found), jax.device_get(expected), **ROUNDING)
+
+
+def test_few_logits_are_made_at_once_and_so_are_all_on_request(monkeypatch):
+    params = first_state().params
+
+    def in_chunks(**options):
+        def loss(params):
+            model = ARCHITECTURE.merge(params)
+            return seq2seq_loss(model, random_batch(), dropout_key=None, **options).total
+
+        return "custom_vjp" in str(jax.make_jaxpr(loss)(params))
+
+    assert not in_chunks()
+    monkeypatch.setattr(losses, "FEW_LOGITS", 0)
+    assert in_chunks()
+    assert not in_chunks(chunk_tokens=None)
+
+
+@pytest.mark.parametrize("chunk_tokens", [None, 7])
+def test_only_the_total_has_a_gradient(chunk_tokens, few_logits_in_chunks):
+    def nll(params):
+        model = ARCHITECTURE.merge(params)
+        result = seq2seq_loss(model, random_batch(), dropout_key=None, chunk_tokens=chunk_tokens)
+        return result.metrics["nll"]
+
+    gradients = jax.jit(jax.grad(nll))(first_state().params)
+    assert not any(np.any(gradient) for gradient in jax.tree.leaves(gradients))
+
+
+def test_a_loss_of_ones_own_need_not_know_of_chunks():
+    def twice(model, batch, *, dropout_key, z_loss, label_smoothing):
+        result = seq2seq_loss(
+            model, batch, dropout_key=dropout_key, z_loss=z_loss, label_smoothing=label_smoothing
+        )
+        return result._replace(total=2 * result.total)
+
+    options = dict(merge=ARCHITECTURE.merge, optimizer=SGD)
+    _, metrics = jax.jit(functools.partial(train_step, loss_fn=twice, **options))(
+        first_state(), random_batch()
+    )
+    _, once = step_of()(first_state(), random_batch())
+    assert float(metrics["loss"]) == pytest.approx(2 * float(once["loss"]), rel=1e-5)  # as ROUNDING
+
+
+def test_chunks_of_no_tokens_are_refused():
+    with pytest.raises(ValueError, match="chunk_tokens is 0; use .* 2048, or None"):
+        LossConfig(chunk_tokens=0)
+
+
+# The compiled step. Shapes in a compiled program are those of one device.
+
+COLLECTIVES = "all-gather|all-reduce|reduce-scatter|all-to-all|collective-permute"
+WIDE = SIZES | dict(vocab_size=512)
+ROWS, TARGET = 8, 64
+
+
+def compiled_step(mesh, *, in_force=True, **loss):
+    """The text of a training step: 512 target tokens, a head of 16 x 512."""
+    architecture = Architecture.t5(T5Config(**WIDE, dropout_rate=0.0))
+    state, shardings = init_state(architecture, SGD, seed=0, mesh=mesh)
+    step = jax.jit(
+        functools.partial(
+            train_step, merge=architecture.merge, optimizer=SGD, loss=LossConfig(**loss)
+        ),
+        out_shardings=(shardings, None),
+    )
+    batch = jax.device_put(random_batch(rows=ROWS, target=TARGET), batch_sharding(mesh))
+    with jax.set_mesh(mesh) if in_force else contextlib.nullcontext():
+        return step.lower(state, batch).compile().as_text()
+
+
+def largest(shapes):
+    """The most elements of any shape in a piece of a program's text, such as `f32[16,512]{1,0}`."""
+    found = re.findall(r"\b[a-z]+\d+\[([\d,]+)\]", shapes)
+    return max((math.prod(map(int, shape.split(","))) for shape in found), default=0)
+
+
+def largest_collective_in_a_loop(program):
+    """The most elements that any communication inside a loop returns."""
+    bodies, called, name = {}, {}, None
+    for line in program.splitlines():
+        if opening := re.match(r"(?:ENTRY )?%?([\w.-]+) \(.*\{$", line):
+            name = opening[1]
+            bodies[name], called[name] = [], set()
+        elif name:
+            bodies[name].append(line)
+            called[name] |= set(re.findall(r"(?:calls|to_apply|body|condition)=%?([\w.-]+)", line))
+    inside = set(re.findall(r"body=%?([\w.-]+)", program))
+    assert inside, "no loop at all"
+    while more := {callee for name in inside for callee in called[name]} - inside:
+        inside |= more
+    lines = [line for name in inside for line in bodies[name]]
+    returned = [re.search(rf"= (.*?) (?:{COLLECTIVES})(?:-start)?\(", line) for line in lines]
+    return max((largest(match[1]) for match in returned if match), default=0)
+
+
+LOGITS = ROWS * TARGET * WIDE["vocab_size"]
+HEAD = WIDE["emb_dim"] * WIDE["vocab_size"]
+
+
+@pytest.mark.parametrize(
+    "sizes", [{"fsdp": 8}, {"data": 2, "fsdp": 2, "model": 2}], ids=["fsdp", "all three"]
+)
+def test_no_device_holds_its_logits_or_sends_the_head_in_a_loop(sizes, few_logits_in_chunks):
+    mesh = make_mesh(**sizes)
+    program = compiled_step(mesh, chunk_tokens=8)
+    assert largest(program) < LOGITS // mesh.size
+    # Each chunk sends the maxima and sums of its 8 tokens, or nothing.
+    assert largest_collective_in_a_loop(program) <= 8 < HEAD // mesh.size
+
+
+def test_the_plain_step_does_hold_its_logits():
+    assert largest(compiled_step(make_mesh(fsdp=8), chunk_tokens=None)) >= LOGITS // 8
+
+
+def test_left_to_the_compiler_logits_would_be_sent_in_every_chunk(few_logits_in_chunks):
+    # Without a mesh in force there is no `shard_map`: the same scan over the same split arrays.
+    program = compiled_step(make_mesh(fsdp=8), in_force=False, chunk_tokens=64)
+    assert largest_collective_in_a_loop(program) >= 64 * WIDE["vocab_size"]
