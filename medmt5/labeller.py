@@ -164,9 +164,10 @@ class Labeller:
 
     def label_words(self, sentences: Sequence[Sequence[str]]) -> list[list[ScoredSpan]]:
         """Spans of sentences that are already split into words; half-open word indices."""
+        found = (self.format.answer(*predicted) for predicted in self._predict(sentences))
         return [
-            self._corrected(self.format.answer(prediction, example))
-            for prediction, example in self._predict(sentences)
+            [span for span in self._corrected(spans) if span.label in self.labels]
+            for spans in found
         ]
 
     def _corrected(self, spans: list[ScoredSpan]) -> list[ScoredSpan]:
@@ -216,8 +217,8 @@ class Labeller:
             ]
             for prediction, example in self._predict(sentences):
                 spans = self._corrected(self.format.answer(prediction, example))
-                best = self.format.answers(prediction, example)[: self.n_best]
-                answers.append((spans, best, prediction.proven))
+                every = self.format.answers(prediction, example) if self.n_best > 1 else []
+                answers.append((spans, every[: self.n_best], prediction.proven))
         following = iter(answers)
         return [
             self._answered(
@@ -255,7 +256,7 @@ class Labeller:
         exact = self.predictor.search.method == "exact"
         return document._replace(
             entities=entities(0, merged),
-            alternatives=tuple(alternatives) if self.n_best > 1 else (),
+            alternatives=tuple(alternatives),
             proven=all(proven for *_, proven in answers) if exact else None,
         )
 

@@ -367,9 +367,9 @@ def span_sets(words):
     return list(after(0))
 
 
-@pytest.mark.parametrize("renormalise", [False, True])
+@pytest.mark.parametrize(("renormalise", "alpha"), [(False, 0.0), (True, 0.0), (False, None)])
 def test_under_a_constraint_enough_beams_find_all_that_is_allowed(
-    sample_vocabulary: Vocabulary, renormalise
+    sample_vocabulary: Vocabulary, renormalise, alpha
 ):
     format_ = Labelling(sample_vocabulary, LABELS)
     examples = [format_.example({"words": words}, None) for words in SENTENCES]
@@ -384,7 +384,7 @@ def test_under_a_constraint_enough_beams_find_all_that_is_allowed(
         format_.constraint(examples, length),
         num_beams=42,  # one more than there are
         max_length=target,
-        alpha=0.0,
+        alpha=alpha,
         renormalise=renormalise,
     )
     for row, (example, count) in enumerate(zip(examples, [41, 11, 41, 1], strict=True)):
@@ -407,7 +407,8 @@ def test_under_a_constraint_enough_beams_find_all_that_is_allowed(
                 allowed = {other[t] for other in every if other[:t] == tokens[:t]}
                 among = logits[i, t, sorted(allowed)] if renormalise else logits[i, t]
                 total += logits[i, t, token] - np.log(np.exp(among).sum())
-            scores[tuple(padded[i].tolist())] = total
+            # Without alpha, by the mean, as the published constrained decoder.
+            scores[tuple(padded[i].tolist())] = total / (len(tokens) if alpha is None else 1)
         found = [tuple(tokens) for tokens in beams.tokens[row, :count].tolist()]
         assert set(found) == set(scores) and len(set(found)) == count
         # Up to 20 log-probabilities, each within 2e-5 as above.
