@@ -129,6 +129,9 @@ def greedy(
         parts = source_tokens.reshape(-1, slots, source_tokens.shape[1])
         everything = jax.lax.map(prepare_some, parts)
         everything = jax.tree.map(lambda leaf: leaf.reshape(rows, *leaf.shape[2:]), everything)
+    is_padding = ~(source_tokens > 0).any(-1)
+    # Padding that comes last takes no turns.
+    count = rows - jnp.argmin(is_padding[::-1])
     fresh_states = None if constraint is None else constraint.init(rows)
 
     class Carry(NamedTuple):
@@ -154,7 +157,7 @@ def greedy(
         """Give the slots of rows that have ended to the next rows."""
         free = ~running(carry)
         following = carry.begun + jnp.cumsum(free) - 1
-        taken = free & (following < rows)
+        taken = free & (following < count)
         row = jnp.where(taken, following, carry.row)
 
         def fetch(cache: Any) -> Any:
@@ -233,7 +236,7 @@ def greedy(
         tokens=jnp.zeros((rows, length), jnp.int32),
         log_probs=jnp.zeros((rows, length), jnp.float32),
         passes=jnp.zeros((rows,), jnp.int32),
-        ended=~(source_tokens > 0).any(-1),  # rows of padding end at once
+        ended=is_padding,
         begun=jnp.int32(slots),
         steps=jnp.int32(0),
     )
@@ -241,7 +244,7 @@ def greedy(
     first = first if slots == rows else refill(first)
     # A slot may have been given a row of padding, so rows to come count as well.
     last = jax.lax.while_loop(
-        lambda carry: running(carry).any() | (carry.begun < rows), body, first
+        lambda carry: running(carry).any() | (carry.begun < count), body, first
     )
     return Decoded(
         last.tokens[:, :max_length],
