@@ -109,7 +109,11 @@ class TagSet:
 
     @classmethod
     def in_text(cls, labels: Sequence[str], vocabulary: Vocabulary) -> TagSet:
-        """Tags spelt with the vocabulary's pieces, `<Disease>`: of models tuned that way."""
+        """Tags spelt with the vocabulary's pieces, `<Disease>`: of models tuned that way.
+
+        Where the text itself spells a whole tag, from the start of a word on, it is read as text,
+        and no span can begin or end right before it. Tags in rows have no such case.
+        """
         return cls(
             tuple(labels),
             tuple(vocabulary.encode_word(f"<{label}>") for label in labels),
@@ -232,7 +236,8 @@ def parse(
     """Spans of a constrained target; the inverse of `render`.
 
     Where tags are spelt with pieces of text, a tag may begin as the next word does (`<` in "p <
-    0.05"). Both are followed until the ids differ; if they never do, it was the text.
+    0.05"). Both are followed until the ids differ; if they do not before the tag is whole, it was
+    the text.
 
     Args:
       target: ids that the `InlineTags` constraint let through (end of sequence and padding at
