@@ -32,6 +32,8 @@ EXTRAS = {
     "data": DATA,
     "tpu": ["jax[tpu]>=0.10.2"],
     "gpu": ["jax[cuda13]>=0.10.2"],
+    # The compiler for TPUs, without one: `medmt5 plan`. The version that jax 0.10.2 names.
+    "plan": ["libtpu==0.0.52"],
     # T5X itself, for gin_configs/t5x. It brings airio, jestimator, clu and seqio by git URL: give
     # it an environment of its own.
     "t5x": [*DATA, "t5x @ git+https://github.com/google-research/t5x", "tensorboard"],
@@ -62,6 +64,7 @@ setup(
         "medmt5.convert",
         "medmt5.formats",
         "medmt5.models",
+        "medmt5.plan",
         "medmt5.t5x_gin",
         "medmt5.gin_configs",
         "medmt5.tasks",

@@ -11,6 +11,7 @@ COMMANDS = {
     "eval": ("medmt5.launch", "score a checkpoint on a task, configured by gin"),
     "label": ("medmt5.label", "label text: one document per line in, spans out"),
     "convert": ("medmt5.convert.command", "T5X and Hugging Face checkpoints, in and out"),
+    "plan": ("medmt5.plan.command", "what a recipe takes on chips that need not be here"),
     "inspect": (
         "medmt5.inspect_task",
         "show a task's examples, lengths and labels; check its data",
