@@ -32,8 +32,8 @@ EXTRAS = {
     "data": DATA,
     "tpu": ["jax[tpu]>=0.10.2"],
     "gpu": ["jax[cuda13]>=0.10.2"],
-    # The compiler for TPUs, without one: `medmt5 plan`. The version that jax 0.10.2 names.
-    "plan": ["libtpu==0.0.52"],
+    # The compiler for TPUs, which `medmt5 plan` uses where there is no TPU.
+    "plan": ["jax[tpu]>=0.10.2"],
     # T5X itself, for gin_configs/t5x. It brings airio, jestimator, clu and seqio by git URL: give
     # it an environment of its own.
     "t5x": [*DATA, "t5x @ git+https://github.com/google-research/t5x", "tensorboard"],

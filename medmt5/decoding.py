@@ -447,8 +447,8 @@ def beam_search_over(
     def improving(carry: Carry) -> Array:
         # Log-probabilities only fall, so this is the most that a live sequence can come to. A
         # source that has stopped is still stepped while others go on, and nothing changes for it.
-        # The most that a mean can come to says little: it goes on as long as a live one has a better
-        # mean now, as in the published decoder.
+        # The most that a mean can come to says little: there it goes on as long as a live one has a
+        # better mean now, as in the published decoder.
         best = carry.live.scores[:, 0]
         most = penalty(jnp.maximum(carry.step, 1) if alpha is None else max_length)
         can_enter = best / most >= carry.ended.scores[:, -1]

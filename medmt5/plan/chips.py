@@ -40,8 +40,8 @@ class Chip:
 # TPU: docs.cloud.google.com/tpu/docs/{v4,v5e,v5p,v6e}. The pages give the interconnect of v5e, v5p
 # and v6e in both directions together: half is taken. That of v4 is its pod's all-reduce bandwidth,
 # 1.1 PB/s, over 4,096 chips; for v5e and v6e the same quotient gives the same half.
-# GPU: NVIDIA's data sheets of the SXM modules; NVLink is 600 GB/s (A100) and 900 GB/s (H100, H200)
-# in both directions. Their memory is what the driver reports, as listed in XLA's device
+# GPU: NVIDIA's data sheets of the SXM modules, as other pages quote them; NVLink is 600 GB/s (A100)
+# and 900 GB/s (H100, H200) in both directions. Their memory is what the driver reports, as listed in XLA's device
 # specifications (openxla/xla, xla/backends/gpu/target_config/specs).
 CHIPS = {
     "v4": Chip("TPU v4", "tpu", 275e12, 32 * 2**30, 1200e9, 1.1e15 / 4096),
