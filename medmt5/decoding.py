@@ -131,7 +131,7 @@ def greedy(
         everything = jax.tree.map(lambda leaf: leaf.reshape(rows, *leaf.shape[2:]), everything)
     is_padding = ~(source_tokens > 0).any(-1)
     # Padding that comes last takes no turns.
-    count = rows - jnp.argmin(is_padding[::-1])
+    last_row = rows - jnp.argmin(is_padding[::-1])
     fresh_states = None if constraint is None else constraint.init(rows)
 
     class Carry(NamedTuple):
@@ -157,13 +157,18 @@ def greedy(
         """Give the slots of rows that have ended to the next rows."""
         free = ~running(carry)
         following = carry.begun + jnp.cumsum(free) - 1
-        taken = free & (following < count)
+        taken = free & (following < last_row)
         row = jnp.where(taken, following, carry.row)
 
         def fetch(cache: Any) -> Any:
             # What a row before it left in the cache is masked, being at and after position 0.
-            crossed = jax.tree.map(lambda leaf: leaf[row], everything[2:])
-            return cache._replace(**dict(zip(cache._fields[2:], crossed, strict=True)))
+            return everything._replace(
+                keys=cache.keys,
+                values=cache.values,
+                cross_keys=tuple(keys[row] for keys in everything.cross_keys),
+                cross_values=tuple(values[row] for values in everything.cross_values),
+                source_mask=everything.source_mask[row],
+            )
 
         def choose(new: Array, old: Array) -> Array:
             return jnp.where(taken.reshape(-1, *[1] * (old.ndim - 1)), new[row], old)
@@ -244,7 +249,7 @@ def greedy(
     first = first if slots == rows else refill(first)
     # A slot may have been given a row of padding, so rows to come count as well.
     last = jax.lax.while_loop(
-        lambda carry: running(carry).any() | (carry.begun < count), body, first
+        lambda carry: running(carry).any() | (carry.begun < last_row), body, first
     )
     return Decoded(
         last.tokens[:, :max_length],

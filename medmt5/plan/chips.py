@@ -41,8 +41,8 @@ class Chip:
 # and v6e in both directions together: half is taken. That of v4 is its pod's all-reduce bandwidth,
 # 1.1 PB/s, over 4,096 chips; for v5e and v6e the same quotient gives the same half.
 # GPU: NVIDIA's data sheets of the SXM modules, as other pages quote them; NVLink is 600 GB/s (A100)
-# and 900 GB/s (H100, H200) in both directions. Their memory is what the driver reports, as listed in XLA's device
-# specifications (openxla/xla, xla/backends/gpu/target_config/specs).
+# and 900 GB/s (H100, H200) in both directions. Their memory is what the driver reports, from XLA's
+# device specifications (openxla/xla, xla/backends/gpu/target_config/specs).
 CHIPS = {
     "v4": Chip("TPU v4", "tpu", 275e12, 32 * 2**30, 1200e9, 1.1e15 / 4096),
     "v5e": Chip("TPU v5e", "tpu", 197e12, 16 * 2**30, 819e9, 200e9),
