@@ -1,4 +1,4 @@
-"""The loss and the step: pure functions of arrays, compiled by whoever calls them.
+"""The loss and the step: pure functions of arrays.
 
 The cross-entropy itself is in `losses`.
 """
@@ -7,19 +7,18 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
-from flax import nnx
 from jaxtyping import Array, Float, Int
 
 from medmt5 import losses
+from medmt5.models.layers import Keys
 from medmt5.partitioning import shard_rows
-from medmt5.state import Params, TrainState, random_key
+from medmt5.state import Architecture, Params, TrainState, random_key
 
 NORMALIZERS = ("NUM_REAL_TARGET_TOKENS", "NUM_TOTAL_TARGET_TOKENS", "AVERAGE_PER_SEQUENCE")
 
@@ -102,9 +101,9 @@ def seq2seq_loss(
       label_smoothing: probability mass taken from the target, in [0, 1).
       chunk_tokens: as in `LossConfig`. Where there are few logits they are made at once anyway.
     """
-    rngs = None if dropout_key is None else nnx.Rngs(dropout=dropout_key)
+    keys = None if dropout_key is None else Keys(dropout_key)
     encoded = model.encode(
-        batch.encoder_input_tokens, segment_ids=batch.encoder_segment_ids, rngs=rngs
+        batch.encoder_input_tokens, segment_ids=batch.encoder_segment_ids, keys=keys
     )
     hidden = model.decode(
         encoded,
@@ -113,7 +112,7 @@ def seq2seq_loss(
         batch.decoder_target_tokens,
         source_segment_ids=batch.encoder_segment_ids,
         target_segment_ids=batch.decoder_segment_ids,
-        rngs=rngs,
+        keys=keys,
     )
     targets, weights = batch.decoder_target_tokens, batch.decoder_loss_weights
     options = dict(z_loss=z_loss, label_smoothing=label_smoothing)
@@ -122,7 +121,7 @@ def seq2seq_loss(
         sums = losses.plain_sums(logits, targets, weights, **options)
     else:
         sums = losses.chunked_sums(
-            *_factors(model, hidden), targets, weights, chunk_tokens=chunk_tokens, **options
+            *model.factors(hidden), targets, weights, chunk_tokens=chunk_tokens, **options
         )
     metrics = {
         "nll": sums.nll,
@@ -134,15 +133,6 @@ def seq2seq_loss(
     }
     # Chunks make the gradient of the total only; the plain loss is not to promise more.
     return Loss(sums.total, jax.lax.stop_gradient(metrics))
-
-
-def _factors(
-    model: Any, hidden: Float[Array, "batch target embed"]
-) -> tuple[Float[Array, "batch target embed"], Float[Array, "embed vocab"]]:
-    """What `Transformer.logits` multiplies."""
-    if model.config.logits_via_embedding:
-        return hidden / math.sqrt(model.config.emb_dim), model.token_embedder.embedding[...].T
-    return hidden, model.decoder.logits_dense.kernel[...]
 
 
 def normalize_weights(
@@ -233,6 +223,39 @@ def train_step(
     params = optax.apply_updates(state.params, updates)
     metrics |= {"loss": value, "grad_norm": optax.global_norm(grads)}
     return state._replace(step=state.step + 1, params=params, opt_state=opt_state), metrics
+
+
+def jitted_train_step(
+    architecture: Architecture,
+    optimizer: optax.GradientTransformation,
+    loss: LossConfig = LossConfig(),
+    *,
+    num_microbatches: int = 1,
+    shardings: TrainState,
+) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, Float[Array, ""]]]]:
+    """`train_step`, compiled at its first call and never again.
+
+    The state is donated, and the next one lies where it lay: left to choose, the compiler may split
+    an array in another way, for which the second step would be compiled anew.
+
+    Args:
+      architecture: the model.
+      optimizer: any optax transformation.
+      loss: as for `train_step`.
+      num_microbatches: as for `train_step`.
+      shardings: of the state, from `state.state_shardings`.
+    """
+    return jax.jit(
+        functools.partial(
+            train_step,
+            merge=architecture.merge,
+            optimizer=optimizer,
+            loss=loss,
+            num_microbatches=num_microbatches,
+        ),
+        donate_argnums=0,
+        out_shardings=(shardings, None),
+    )
 
 
 def eval_step(

@@ -136,7 +136,6 @@ def train(
         lengths["targets"],
         train_dataset_cfg.batch_size,
     )
-    compiled = _compile_step(architecture, optimizer, loss, num_microbatches)
     fresh = functools.partial(
         init_state,
         architecture,
@@ -148,6 +147,9 @@ def train(
     )
     abstract = jax.eval_shape(lambda: fresh()[0])
     shardings = state_shardings(architecture, abstract, mesh)
+    compiled = step.jitted_train_step(
+        architecture, optimizer, loss, num_microbatches=num_microbatches, shardings=shardings
+    )
 
     def first_state() -> TrainState:
         if restore is None or restore.path is None:
@@ -279,24 +281,6 @@ class _StopSignal:
     def restore(self) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
-
-
-def _compile_step(
-    architecture: Architecture,
-    optimizer: optax.GradientTransformation,
-    loss: LossConfig,
-    num_microbatches: int,
-) -> Callable[..., Any]:
-    return jax.jit(
-        functools.partial(
-            step.train_step,
-            merge=architecture.merge,
-            optimizer=optimizer,
-            loss=loss,
-            num_microbatches=num_microbatches,
-        ),
-        donate_argnums=0,
-    )
 
 
 def _vocabulary_of(tables: list[batches.Table], config: DatasetConfig) -> Vocabulary:

@@ -3,6 +3,7 @@
 import functools
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.sharding import PartitionSpec
@@ -11,7 +12,7 @@ from medmt5 import optimizers
 from medmt5.models.t5 import T5Config
 from medmt5.partitioning import batch_sharding, make_mesh
 from medmt5.state import Architecture, flat_params, init_state
-from medmt5.step import Batch, LossConfig, train_step
+from medmt5.step import Batch, LossConfig, jitted_train_step
 
 STEPS = 4
 # Four heads do not divide over eight devices: their bias is kept whole on that mesh.
@@ -45,21 +46,15 @@ def one_batch():
 def train(mesh):
     """Losses of four steps, and the first and last states."""
     first, shardings = init_state(ARCHITECTURE, OPTIMIZER, seed=0, mesh=mesh)
-    step = jax.jit(
-        functools.partial(
-            train_step,
-            merge=ARCHITECTURE.merge,
-            optimizer=OPTIMIZER,
-            loss=LossConfig(loss_normalizing_factor="NUM_REAL_TARGET_TOKENS"),
-        ),
-        out_shardings=(shardings, None),
-    )
-    state, losses = first, []
+    loss = LossConfig(loss_normalizing_factor="NUM_REAL_TARGET_TOKENS")
+    step = jitted_train_step(ARCHITECTURE, OPTIMIZER, loss, shardings=shardings)
+    state, losses = jax.tree.map(jnp.copy, first), []
     with jax.set_mesh(mesh):
         batch = jax.device_put(one_batch(), batch_sharding(mesh))
         for _ in range(STEPS):
             state, metrics = step(state, batch)
             losses.append(float(metrics["loss"]))
+    assert step._cache_size() == 1  # compiled once, whatever the mesh
     return losses, first, state
 
 

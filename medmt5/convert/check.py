@@ -21,8 +21,9 @@ from flax.traverse_util import unflatten_dict
 
 from medmt5.convert import huggingface, safetensors
 from medmt5.convert.source import Source
-from medmt5.models import layers as layers_lib
 from medmt5.models import t5
+from medmt5.models.attention import Attend, RelativePositionBias, Seen, attention_among
+from medmt5.models.layers import RMSNorm
 
 # Two float32 programs differ by rounding, which a model may amplify: how much is measured by moving
 # the embeddings by their last bit. Ten times that is allowed, and 1e-5 of the largest logit at
@@ -54,34 +55,32 @@ def our_logits(source: Source, tokens: np.ndarray, inputs: np.ndarray) -> np.nda
     x, y = embedding[tokens], embedding[inputs]
     tied = embedding if config.logits_via_embedding else None
     del embedding
-    valid = tokens > 0
-    mask = jnp.asarray(valid[:, None, None, :] & valid[:, None, :, None])
-    causal = jnp.tril(jnp.ones((inputs.shape[1],) * 2, bool))[None, None]
-    cross = jnp.asarray(valid)[:, None, None, :]
+    source_segments = jnp.asarray(tokens > 0, jnp.int32)
+    target_segments = jnp.ones(inputs.shape, jnp.int32)
     load = functools.partial(_layer, source)
-    encoder_bias = functools.partial(_bias, load, "encoder", tokens.shape[1])
-    decoder_bias = functools.partial(_bias, load, "decoder", inputs.shape[1])
-
-    shared = None if config.relative_bias_per_layer else encoder_bias(None)
+    attention = functools.partial(
+        _attention, load, "encoder", Seen(source_segments, source_segments)
+    )
+    shared = None if config.relative_bias_per_layer else attention(None)
     for i in range(config.num_encoder_layers):
-        bias = shared if shared is not None else encoder_bias(i)
         layer = load(f"encoder/layers_{i}", t5.EncoderLayer, config)
-        x = layer(jnp.asarray(x), bias=bias, mask=mask, rngs=None)
+        x = layer(jnp.asarray(x), attend=shared or attention(i), keys=None)
     encoded = _norm(load, "encoder", config)(x)
-    shared = None if config.relative_bias_per_layer else decoder_bias(None)
+    attention = functools.partial(
+        _attention, load, "decoder", Seen(target_segments, target_segments, causal=True)
+    )
+    shared = None if config.relative_bias_per_layer else attention(None)
+    cross_attend = attention_among(Seen(target_segments, source_segments), None, config)
     for i in range(config.num_decoder_layers):
-        bias = shared if shared is not None else decoder_bias(i)
         layer = load(f"decoder/layers_{i}", t5.DecoderLayer, config)
-        keys, values = layer.encoder_decoder_attention.keys_values(encoded)
+        cross_key, cross_value = layer.encoder_decoder_attention.keys_values(encoded)
         y, _ = layer(
             jnp.asarray(y),
-            self_keys_values=lambda k, v: (k, v),
-            bias=bias,
-            mask=causal,
-            cross_keys=keys,
-            cross_values=values,
-            cross_mask=cross,
-            rngs=None,
+            attend=shared or attention(i),
+            cross_attend=cross_attend,
+            cross_key=cross_key,
+            cross_value=cross_value,
+            keys=None,
         )
     y = np.asarray(_norm(load, "decoder", config)(y))
     if tied is not None:
@@ -101,19 +100,16 @@ def _layer(source: Source, prefix: str, kind: Callable[..., Any], *args, **kwarg
 
 
 def _norm(load: Callable[..., Any], stack: str, config: t5.T5Config) -> Any:
-    return load(f"{stack}/{stack}_norm", layers_lib.RMSNorm, config.emb_dim, dtype=config.dtype)
+    return load(f"{stack}/{stack}_norm", RMSNorm, config.emb_dim, dtype=config.dtype)
 
 
-def _bias(load: Callable[..., Any], stack: str, length: int, layer: int | None) -> Any:
+def _attention(load: Callable[..., Any], stack: str, seen: Seen, layer: int | None) -> Attend:
     config = load.args[0].config
     prefix = stack if layer is None else f"{stack}/layers_{layer}"
-    module = load(
-        f"{prefix}/relpos_bias",
-        layers_lib.RelativePositionBias,
-        config,
-        bidirectional=stack == "encoder",
+    bias = load(
+        f"{prefix}/relpos_bias", RelativePositionBias, config, bidirectional=stack == "encoder"
     )
-    return module(jnp.arange(length), jnp.arange(length))
+    return attention_among(seen, bias, config)
 
 
 def their_logits(

@@ -1,24 +1,20 @@
-"""The building blocks of T5 1.1 / mT5: attention, relative positions, gated MLP, RMSNorm.
+"""The smaller building blocks of T5 1.1 / mT5: matrices, gated MLP, RMSNorm, dropout.
 
 One declaration per array: shape, logical axes, initialiser. Names and shapes are those of T5X
 (`attention/query/kernel` is `(embed, heads * kv)`), so that checkpoints need no reshaping.
-How the blocks are stacked is left to `t5`.
+Attention is in `attention`; how the blocks are stacked is left to `stack` and `t5`.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float
 
 Initializer = Callable[..., Array]
-
-# -1e10 and not -inf, as in T5X: a row in which everything is masked (padding) stays finite.
-MASKED = -1e10
 
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "gelu": lambda x: jax.nn.gelu(x, approximate=True),
@@ -36,18 +32,35 @@ def parameter(
     return nnx.Param(init(rngs.params(), tuple(shape), jnp.float32), axes=tuple(axes))
 
 
-def dropout(x: Array, rate: float, rngs: nnx.Rngs | None) -> Array:
-    """Drop values, the same ones at every position of the second-last axis, as T5 does.
+class Keys:
+    """Dropout keys: a new one at every call, the same ones in every run.
+
+    A few folds where `nnx.Rngs`, made for modules that keep their state, takes seconds to trace in
+    a large model. A scan or a rematerialised layer makes its own from a key that it is given.
+    """
+
+    def __init__(self, key: Array):
+        self._key, self._given = key, 0
+
+    def __call__(self) -> Array:
+        self._given += 1
+        return jax.random.fold_in(self._key, self._given)
+
+
+def dropout(x: Array, rate: float, keys: Keys | None, axis: int = -2) -> Array:
+    """Drop values, the same ones at every position of an axis, as T5 does.
 
     Args:
       x: activations, any shape of two or more axes.
       rate: probability in [0, 1) that a value is dropped.
-      rngs: None when evaluating; otherwise gives a fresh `dropout` key per call.
+      keys: None when evaluating.
+      axis: along which values are kept or dropped together; the positions by default.
     """
-    if rngs is None or rate == 0.0:
+    if keys is None or rate == 0.0:
         return x
-    shape = (*x.shape[:-2], 1, x.shape[-1])
-    keep = jax.random.bernoulli(rngs.dropout(), 1.0 - rate, shape)
+    shape = list(x.shape)
+    shape[axis] = 1
+    keep = jax.random.bernoulli(keys(), 1.0 - rate, shape)
     return jnp.where(keep, x / (1.0 - rate), 0).astype(x.dtype)
 
 
@@ -91,164 +104,6 @@ class RMSNorm(nnx.Module):
         return normed.astype(self.dtype) * self.scale[...].astype(self.dtype)
 
 
-def relative_position_bucket(
-    distance: Int[Array, "*shape"], *, bidirectional: bool, num_buckets: int, max_distance: int
-) -> Int[Array, "*shape"]:
-    """Bucket token distances: one by one when near, by logarithm when far.
-
-    Args:
-      distance: key position minus query position, in tokens.
-      bidirectional: True in the encoder: half of the buckets serve keys to the right.
-        False in the decoder: keys to the right share bucket 0 (the mask hides them anyway).
-      num_buckets: buckets in all.
-      max_distance: tokens; from here on, the last bucket.
-
-    Returns:
-      Bucket index in [0, num_buckets).
-
-    Raises:
-      ValueError: num_buckets is too small or, if bidirectional, odd.
-
-    Source: Raffel et al. 2020, section 2.1; bucket edges as in T5X.
-    """
-    if num_buckets < 4 or (bidirectional and num_buckets % 2):
-        raise ValueError(
-            f"num_buckets is {num_buckets}; at least 4 and, in the encoder, even numbers work"
-        )
-    offset = jnp.zeros_like(distance)
-    if bidirectional:
-        num_buckets //= 2
-        offset = jnp.where(distance > 0, num_buckets, 0)
-        distance = jnp.abs(distance)
-    else:
-        distance = jnp.maximum(-distance, 0)
-    exact = num_buckets // 2
-    # The small constant is T5X's: it keeps log(0) finite and the bucket edges where theirs are.
-    fraction = jnp.log(
-        distance.astype(jnp.float32) / exact + jnp.finfo(jnp.float32).eps
-    ) / math.log(max_distance / exact)
-    far = exact + (fraction * (num_buckets - exact)).astype(jnp.int32)
-    far = jnp.minimum(far, num_buckets - 1)
-    return offset + jnp.where(distance < exact, distance, far)
-
-
-class RelativePositionBias(nnx.Module):
-    """One learnt number per head and distance bucket, shared by all layers of a stack."""
-
-    NUM_BUCKETS = 32
-    MAX_DISTANCE = 128
-
-    def __init__(self, config, *, bidirectional: bool, rngs: nnx.Rngs):
-        uniform = nnx.initializers.variance_scaling(1.0, "fan_avg", "uniform")
-        # Head 0 prefers the previous token, head 1 the next, head 2 the last but one, and so on;
-        # in the decoder there is only a past. The first buckets are one token each.
-        head = jnp.arange(config.num_heads)
-        distance = jnp.where(head % 2, 1, -1) * (head // 2 + 1) if bidirectional else -head
-        favoured = self._bucket(jnp.clip(distance, -4, 4), bidirectional)
-
-        def init(key, shape, dtype):
-            bump = jax.nn.one_hot(favoured, self.NUM_BUCKETS, dtype=dtype)
-            return uniform(key, shape, dtype) + config.neighbour_bias_init * bump
-
-        self.rel_embedding = parameter(
-            rngs, (config.num_heads, self.NUM_BUCKETS), ("heads", "relpos_buckets"), init
-        )
-        self.bidirectional = bidirectional
-        self.dtype = config.dtype
-
-    def __call__(
-        self,
-        query_positions: Int[Array, "*rows query"],
-        key_positions: Int[Array, "*rows key"],
-    ) -> Float[Array, "*rows heads query key"]:
-        distance = key_positions[..., None, :] - query_positions[..., :, None]
-        table = self.rel_embedding[...].astype(self.dtype)
-        return jnp.moveaxis(table[:, self._bucket(distance, self.bidirectional)], 0, -3)
-
-    def _bucket(self, distance: Int[Array, "*shape"], bidirectional: bool) -> Array:
-        return relative_position_bucket(
-            distance,
-            bidirectional=bidirectional,
-            num_buckets=self.NUM_BUCKETS,
-            max_distance=self.MAX_DISTANCE,
-        )
-
-
-def attend(
-    query: Float[Array, "batch query heads kv"],
-    key: Float[Array, "batch key heads kv"],
-    value: Float[Array, "batch key heads kv"],
-    *,
-    bias: Float[Array, "#batch heads query key"] | None,
-    mask: Bool[Array, "batch 1 #query key"],
-    dropout_rate: float,
-    rngs: nnx.Rngs | None,
-    float32_logits: bool = False,
-) -> Float[Array, "batch query heads kv"]:
-    """Attention without a 1/sqrt(kv) factor: T5 folds it into the query's initialiser.
-
-    The relative bias is added before the mask; the softmax runs in float32.
-    Source: Raffel et al. 2020; order of operations as in T5X.
-    """
-    dtype = query.dtype
-    if float32_logits:
-        query, key = query.astype(jnp.float32), key.astype(jnp.float32)
-    logits = jnp.einsum("bqhd,bkhd->bhqk", query, key)
-    if bias is not None:
-        logits = logits + bias.astype(logits.dtype)
-    logits = jnp.where(mask, logits.astype(jnp.float32), MASKED)
-    weights = jax.nn.softmax(logits, axis=-1).astype(dtype)
-    weights = dropout(weights, dropout_rate, rngs)
-    return jnp.einsum("bhqk,bkhd->bqhd", weights, value)
-
-
-class Attention(nnx.Module):
-    """Multi-head attention with T5X's four 2-D kernels."""
-
-    def __init__(self, config, *, rngs: nnx.Rngs):
-        embed, joined = config.emb_dim, config.num_heads * config.head_dim
-        fan_in = nnx.initializers.variance_scaling(1.0, "fan_in", "normal")
-        # The 1/sqrt(kv) that other transformers apply to the logits sits here, as in T5X.
-        query_fan_in = nnx.initializers.variance_scaling(1.0 / config.head_dim, "fan_in", "normal")
-        into = dict(shape=(embed, joined), axes=("embed", "joined_kv"), dtype=config.dtype)
-        self.query = Dense(**into, init=query_fan_in, rngs=rngs)
-        self.key = Dense(**into, init=fan_in, rngs=rngs)
-        self.value = Dense(**into, init=fan_in, rngs=rngs)
-        self.out = Dense(
-            (joined, embed), ("joined_kv", "embed"), init=fan_in, dtype=config.dtype, rngs=rngs
-        )
-        self.config = config
-
-    def _heads(self, x: Float[Array, "batch length joined"]) -> Array:
-        return x.reshape(*x.shape[:-1], self.config.num_heads, self.config.head_dim)
-
-    def keys_values(self, x: Float[Array, "batch key embed"]) -> tuple[Array, Array]:
-        """Keys and values of the attended sequence, each (batch, key, heads, kv)."""
-        return self._heads(self.key(x)), self._heads(self.value(x))
-
-    def __call__(
-        self,
-        x: Float[Array, "batch query embed"],
-        key: Float[Array, "batch key heads kv"],
-        value: Float[Array, "batch key heads kv"],
-        *,
-        bias: Array | None = None,
-        mask: Array,
-        rngs: nnx.Rngs | None,
-    ) -> Float[Array, "batch query embed"]:
-        attended = attend(
-            self._heads(self.query(x)),
-            key,
-            value,
-            bias=bias,
-            mask=mask,
-            dropout_rate=self.config.dropout_rate,
-            rngs=rngs,
-            float32_logits=self.config.float32_attention_logits,
-        )
-        return self.out(attended.reshape(*x.shape[:-1], -1))
-
-
 class Mlp(nnx.Module):
     """Gated feed-forward block: `wo(gelu(wi_0 x) * (wi_1 x))`; one activation gives plain `wi`."""
 
@@ -275,10 +130,10 @@ class Mlp(nnx.Module):
         self.config = config
 
     def __call__(
-        self, x: Float[Array, "batch length embed"], *, rngs: nnx.Rngs | None
+        self, x: Float[Array, "batch length embed"], *, keys: Keys | None
     ) -> Float[Array, "batch length embed"]:
         hidden = None
         for name, activation in zip(self.names, self.config.mlp_activations, strict=True):
             branch = ACTIVATIONS[activation](getattr(self, name)(x))
             hidden = branch if hidden is None else hidden * branch
-        return self.wo(dropout(hidden, self.config.dropout_rate, rngs))
+        return self.wo(dropout(hidden, self.config.dropout_rate, keys))

@@ -7,6 +7,7 @@ The parameter tree is T5X's, name for name. Loss and decoding strategies are lef
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -16,17 +17,25 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
+from medmt5.models.attention import (
+    Attend,
+    Attention,
+    RelativePositionBias,
+    Seen,
+    attend,
+    attention_among,
+)
 from medmt5.models.layers import (
     ACTIVATIONS,
-    Attention,
     Dense,
+    Keys,
     Mlp,
-    RelativePositionBias,
     RMSNorm,
     dropout,
     matmul,
     parameter,
 )
+from medmt5.models.stack import REMAT_POLICIES, Stack
 from medmt5.partitioning import shard_rows
 
 MAX_LAYERS = 1000  # Tracing more takes minutes: a damaged configuration, not a model.
@@ -56,6 +65,11 @@ class T5Config:
       neighbour_bias_init: added, at initialisation, to each head's relative bias at one near
         position (previous token, next token, ...). T5X: 0. Copying needs heads that look at the
         neighbours; a small model trained from scratch finds them sooner with 6 or so.
+      remat_policy: what a layer keeps for its backward pass: "none" (that is, all), "minimal"
+        (its products with weights) or "full" (only its input; all else is computed again). It
+        trades memory for time and changes nothing else.
+      scan_layers: run the layers as a loop, which compiles in the time of one layer; parameters
+        stay apart, so nothing changes on disk. Slower on a CPU.
     """
 
     vocab_size: int
@@ -73,6 +87,8 @@ class T5Config:
     float32_attention_logits: bool = False
     embedding_init_scale: float = 1.0
     neighbour_bias_init: float = 0.0
+    remat_policy: str = "none"
+    scan_layers: bool = False
 
     def __post_init__(self):
         dtype = jnp.dtype(self.dtype)
@@ -94,6 +110,10 @@ class T5Config:
         for name in self.mlp_activations:
             if name not in ACTIVATIONS:
                 raise ValueError(f"mlp activation {name!r} is unknown; use {sorted(ACTIVATIONS)}")
+        if self.remat_policy not in REMAT_POLICIES:
+            raise ValueError(
+                f"remat_policy is {self.remat_policy!r}; use one of {', '.join(REMAT_POLICIES)}"
+            )
         if not 0.0 <= self.dropout_rate < 1.0:
             raise ValueError(f"dropout_rate is {self.dropout_rate}; use a number in [0, 1)")
 
@@ -128,13 +148,13 @@ class EncoderLayer(nnx.Module):
         self.mlp = Mlp(config, rngs=rngs)
         self.dropout_rate = config.dropout_rate
 
-    def __call__(self, x: Array, *, bias: Array, mask: Array, rngs: nnx.Rngs | None) -> Array:
+    def __call__(self, x: Array, *, attend: Attend, keys: Keys | None) -> Array:
         normed = self.pre_attention_layer_norm(x)
-        keys, values = self.attention.keys_values(normed)
-        attended = self.attention(normed, keys, values, bias=bias, mask=mask, rngs=rngs)
-        x = x + dropout(attended, self.dropout_rate, rngs)
-        y = self.mlp(self.pre_mlp_layer_norm(x), rngs=rngs)
-        return x + dropout(y, self.dropout_rate, rngs)
+        key, value = self.attention.keys_values(normed)
+        attended = self.attention(normed, key, value, attend=attend, keys=keys)
+        x = x + dropout(attended, self.dropout_rate, keys)
+        y = self.mlp(self.pre_mlp_layer_norm(x), keys=keys)
+        return x + dropout(y, self.dropout_rate, keys)
 
 
 class DecoderLayer(nnx.Module):
@@ -154,47 +174,33 @@ class DecoderLayer(nnx.Module):
         self,
         x: Float[Array, "rows target embed"],
         *,
-        self_keys_values,
-        bias: Array,
-        mask: Array,
-        cross_keys: Array,
-        cross_values: Array,
-        cross_mask: Array,
-        rngs: nnx.Rngs | None,
+        attend: Attend,
+        cross_attend: Attend,
+        cross_key: Float[Array, "batch source heads kv"],
+        cross_value: Float[Array, "batch source heads kv"],
+        keys: Keys | None,
+        merge: Callable[[Array, Array], tuple[Array, Array]] = lambda key, value: (key, value),
     ) -> tuple[Float[Array, "rows target embed"], tuple[Array, Array]]:
-        """`self_keys_values` maps fresh keys and values to those attended (a cache merges them)."""
+        """The layer's output, and the keys and values that it attended to.
+
+        `merge` maps fresh keys and values to those to attend to: a cache puts them among its own.
+        """
         normed = self.pre_self_attention_layer_norm(x)
-        keys, values = self_keys_values(*self.self_attention.keys_values(normed))
-        attended = self.self_attention(normed, keys, values, bias=bias, mask=mask, rngs=rngs)
-        x = x + dropout(attended, self.dropout_rate, rngs)
+        key, value = merge(*self.self_attention.keys_values(normed))
+        attended = self.self_attention(normed, key, value, attend=attend, keys=keys)
+        x = x + dropout(attended, self.dropout_rate, keys)
         # Several rows may share one source (beams): they are so many queries to it.
         normed = self.pre_cross_attention_layer_norm(x)
         attended = self.encoder_decoder_attention(
-            normed.reshape(cross_keys.shape[0], -1, x.shape[-1]),
-            cross_keys,
-            cross_values,
-            mask=cross_mask,
-            rngs=rngs,
+            normed.reshape(cross_key.shape[0], -1, x.shape[-1]),
+            cross_key,
+            cross_value,
+            attend=cross_attend,
+            keys=keys,
         ).reshape(x.shape)
-        x = x + dropout(attended, self.dropout_rate, rngs)
-        y = self.mlp(self.pre_mlp_layer_norm(x), rngs=rngs)
-        return x + dropout(y, self.dropout_rate, rngs), (keys, values)
-
-
-class Stack(nnx.Module):
-    """Numbered layers, and their relative biases: one table for all, or one per layer."""
-
-    config: T5Config
-
-    def layer(self, i: int) -> Any:
-        return getattr(self, f"layers_{i}")
-
-    def bias_of(self, query_positions: Array, key_positions: Array) -> Callable[[int], Array]:
-        """The bias to add in a given layer, (rows or nothing, heads, query, key)."""
-        if self.config.relative_bias_per_layer:
-            return lambda i: self.layer(i).relpos_bias(query_positions, key_positions)
-        shared = self.relpos_bias(query_positions, key_positions)
-        return lambda i: shared
+        x = x + dropout(attended, self.dropout_rate, keys)
+        y = self.mlp(self.pre_mlp_layer_norm(x), keys=keys)
+        return x + dropout(y, self.dropout_rate, keys), (key, value)
 
 
 class Encoder(Stack):
@@ -204,15 +210,17 @@ class Encoder(Stack):
         for i in range(config.num_encoder_layers):
             setattr(self, f"layers_{i}", EncoderLayer(config, rngs=rngs))
         self.encoder_norm = RMSNorm(config.emb_dim, dtype=config.dtype, rngs=rngs)
-        self.config = config
+        self.config, self.num_layers = config, config.num_encoder_layers
 
-    def __call__(self, x: Array, *, mask: Array, rngs: nnx.Rngs | None) -> Array:
-        positions = jnp.arange(x.shape[1])
-        bias_of = self.bias_of(positions, positions)
-        x = dropout(x, self.config.dropout_rate, rngs)
-        for i in range(self.config.num_encoder_layers):
-            x = self.layer(i)(x, bias=bias_of(i), mask=mask, rngs=rngs)
-        return dropout(self.encoder_norm(x), self.config.dropout_rate, rngs)
+    def __call__(self, x: Array, *, seen: Seen, keys: Keys | None) -> Array:
+        attention = self.attention_of(lambda bias: attention_among(seen, bias, self.config))
+        x = dropout(x, self.config.dropout_rate, keys)
+        x = self.run(
+            x,
+            lambda layer, x, keys: layer(x, attend=attention(layer), keys=keys),
+            keys=keys,
+        )
+        return dropout(self.encoder_norm(x), self.config.dropout_rate, keys)
 
 
 class Decoder(Stack):
@@ -230,44 +238,36 @@ class Decoder(Stack):
                 dtype=config.dtype,
                 rngs=rngs,
             )
-        self.config = config
+        self.config, self.num_layers = config, config.num_decoder_layers
+
+    def __call__(
+        self, x: Array, encoded: Array, *, seen: Seen, cross_seen: Seen, keys: Keys | None
+    ) -> Array:
+        """All target positions at once."""
+        attention = self.attention_of(lambda bias: attention_among(seen, bias, self.config))
+        cross_attend = attention_among(cross_seen, None, self.config)
+
+        def apply(layer: DecoderLayer, x: Array, keys: Keys | None) -> Array:
+            cross_key, cross_value = layer.encoder_decoder_attention.keys_values(encoded)
+            return layer(
+                x,
+                attend=attention(layer),
+                cross_attend=cross_attend,
+                cross_key=cross_key,
+                cross_value=cross_value,
+                keys=keys,
+            )[0]
+
+        x = self.run(dropout(x, self.config.dropout_rate, keys), apply, keys=keys)
+        return dropout(self.decoder_norm(x), self.config.dropout_rate, keys)
 
     def cross_keys_values(self, encoded: Array) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
         """Cross-attention keys and values of every layer; they depend on the source alone."""
         pairs = [
             self.layer(i).encoder_decoder_attention.keys_values(encoded)
-            for i in range(self.config.num_decoder_layers)
+            for i in range(self.num_layers)
         ]
         return tuple(k for k, _ in pairs), tuple(v for _, v in pairs)
-
-    def __call__(
-        self,
-        x: Array,
-        *,
-        bias_of: Callable[[int], Array],
-        mask: Array,
-        cross_keys: tuple[Array, ...],
-        cross_values: tuple[Array, ...],
-        cross_mask: Array,
-        rngs: nnx.Rngs | None,
-        merge=lambda i, keys, values: (keys, values),
-    ) -> tuple[Array, list[tuple[Array, Array]]]:
-        """Run all layers; `merge(layer, keys, values)` may join fresh keys with cached ones."""
-        x = dropout(x, self.config.dropout_rate, rngs)
-        kept = []
-        for i in range(self.config.num_decoder_layers):
-            x, keys_values = self.layer(i)(
-                x,
-                self_keys_values=lambda k, v, i=i: merge(i, k, v),
-                bias=bias_of(i),
-                mask=mask,
-                cross_keys=cross_keys[i],
-                cross_values=cross_values[i],
-                cross_mask=cross_mask,
-                rngs=rngs,
-            )
-            kept.append(keys_values)
-        return dropout(self.decoder_norm(x), self.config.dropout_rate, rngs), kept
 
 
 class Embedding(nnx.Module):
@@ -302,11 +302,10 @@ class Transformer(nnx.Module):
         tokens: Int[Array, "batch source"],
         *,
         segment_ids: Int[Array, "batch source"] | None = None,
-        rngs: nnx.Rngs | None = None,
+        keys: Keys | None = None,
     ) -> Float[Array, "batch source embed"]:
         segments = _segments(tokens, segment_ids)
-        mask = _same_segment(segments, segments)
-        return self.encoder(self.token_embedder(tokens), mask=mask, rngs=rngs)
+        return self.encoder(self.token_embedder(tokens), seen=Seen(segments, segments), keys=keys)
 
     def decode(
         self,
@@ -317,7 +316,7 @@ class Transformer(nnx.Module):
         *,
         source_segment_ids: Int[Array, "batch source"] | None = None,
         target_segment_ids: Int[Array, "batch target"] | None = None,
-        rngs: nnx.Rngs | None = None,
+        keys: Keys | None = None,
     ) -> Float[Array, "batch target embed"]:
         """Teacher-forced hidden states for all target positions; `logits` turns them into scores.
 
@@ -328,24 +327,17 @@ class Transformer(nnx.Module):
           target_tokens: the tokens to predict; 0 is padding and is not attended to.
           source_segment_ids: 1, 2, ... per packed example, 0 for padding; None if not packed.
           target_segment_ids: the same for the targets.
-          rngs: gives dropout keys; None when evaluating.
+          keys: dropout keys; None when evaluating.
         """
         source = _segments(source_tokens, source_segment_ids)
         target = _segments(target_tokens, target_segment_ids)
-        length = target_tokens.shape[1]
-        positions = jnp.arange(length)
-        causal = jnp.tril(jnp.ones((length, length), bool))
-        cross_keys, cross_values = self.decoder.cross_keys_values(encoded)
-        hidden, _ = self.decoder(
+        return self.decoder(
             self.token_embedder(input_tokens),
-            bias_of=self.decoder.bias_of(positions, positions),
-            mask=_same_segment(target, target) & causal,
-            cross_keys=cross_keys,
-            cross_values=cross_values,
-            cross_mask=_same_segment(target, source),
-            rngs=rngs,
+            encoded,
+            seen=Seen(target, target, causal=True),
+            cross_seen=Seen(target, source),
+            keys=keys,
         )
-        return hidden
 
     def init_cache(
         self,
@@ -383,48 +375,58 @@ class Transformer(nnx.Module):
             lambda old, new, at: jax.lax.dynamic_update_slice_in_dim(old, new, at, axis=0)
         )
 
-        def merge(i: int, keys: Array, values: Array) -> tuple[Array, Array]:
-            return write(cache.keys[i], keys, position), write(cache.values[i], values, position)
-
-        hidden, kept = self.decoder(
-            self.token_embedder(tokens),
-            bias_of=self.decoder.bias_of(queries, keys_at),
-            mask=(keys_at[:, None, :] <= queries[:, :, None])[:, None],
-            cross_keys=cache.cross_keys,
-            cross_values=cache.cross_values,
-            cross_mask=cache.source_mask[:, None, None, :],
-            rngs=None,
-            merge=merge,
+        config, decoder = self.config, self.decoder
+        plain = functools.partial(attend, float32_logits=config.float32_attention_logits)
+        mask = (keys_at[:, None, :] <= queries[:, :, None])[:, None]
+        attention = decoder.attention_of(
+            lambda bias: functools.partial(plain, bias=bias(queries, keys_at), mask=mask)
         )
+        cross_attend = functools.partial(plain, bias=None, mask=cache.source_mask[:, None, None, :])
+        x, kept = self.token_embedder(tokens), []
+        for i in range(config.num_decoder_layers):
+
+            def merge(key: Array, value: Array, i: int = i) -> tuple[Array, Array]:
+                return write(cache.keys[i], key, position), write(cache.values[i], value, position)
+
+            layer = decoder.layer(i)
+            x, key_value = layer(
+                x,
+                attend=attention(layer),
+                cross_attend=cross_attend,
+                cross_key=cache.cross_keys[i],
+                cross_value=cache.cross_values[i],
+                keys=None,
+                merge=merge,
+            )
+            kept.append(key_value)
         keys, values = tuple(k for k, _ in kept), tuple(v for _, v in kept)
-        return hidden, cache._replace(keys=keys, values=values)
+        return decoder.decoder_norm(x), cache._replace(keys=keys, values=values)
 
     def logits(self, hidden: Float[Array, "*rows embed"]) -> Float[Array, "*rows vocab"]:
         """Scores of all words of the vocabulary, accumulated and returned in float32."""
-        if self.config.logits_via_embedding:
-            hidden = hidden / math.sqrt(self.config.emb_dim)
-        return matmul(hidden, self._head(), preferred_element_type=jnp.float32)
+        hidden, kernel = self.factors(hidden)
+        kernel = kernel.astype(self.config.dtype)
+        return matmul(hidden, kernel, preferred_element_type=jnp.float32)
 
     def logits_of(
         self, hidden: Float[Array, "rows embed"], tokens: Int[Array, "rows choices"]
     ) -> Float[Array, "rows choices"]:
         """Scores of a few words only: their rows of the output matrix are gathered."""
-        if self.config.logits_via_embedding:
-            hidden = hidden / math.sqrt(self.config.emb_dim)
-        columns = jnp.take(self._head().T, tokens, axis=0)
+        hidden, kernel = self.factors(hidden)
+        columns = jnp.take(kernel.astype(self.config.dtype).T, tokens, axis=0)
         return jnp.einsum("re,rce->rc", hidden, columns, preferred_element_type=jnp.float32)
 
-    def _head(self) -> Float[Array, "embed vocab"]:
+    def factors(
+        self, hidden: Float[Array, "*rows embed"]
+    ) -> tuple[Float[Array, "*rows embed"], Float[Array, "embed vocab"]]:
+        """What `logits` multiplies: hidden states, scaled where the embedding is the output matrix
+        too, and that matrix in float32.
+        """
         if self.config.logits_via_embedding:
-            return self.token_embedder.embedding[...].astype(self.config.dtype).T
-        return self.decoder.logits_dense.kernel[...].astype(self.config.dtype)
+            scaled = hidden / math.sqrt(self.config.emb_dim)
+            return scaled, self.token_embedder.embedding[...].T
+        return hidden, self.decoder.logits_dense.kernel[...]
 
 
 def _segments(tokens: Array, segment_ids: Array | None) -> Array:
     return (tokens > 0).astype(jnp.int32) if segment_ids is None else segment_ids
-
-
-def _same_segment(
-    query: Int[Array, "batch query"], key: Int[Array, "batch key"]
-) -> Bool[Array, "batch 1 query key"]:
-    return ((query[:, :, None] == key[:, None, :]) & (key > 0)[:, None, :])[:, None]

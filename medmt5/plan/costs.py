@@ -17,7 +17,6 @@ from jax.extend import core
 from jax.sharding import AbstractMesh, Mesh, NamedSharding
 
 from medmt5 import partitioning, step
-from medmt5 import train as training
 from medmt5.models.t5 import T5Config
 from medmt5.plan.recipe import Recipe
 from medmt5.state import Architecture, TrainState, init_state, state_shardings
@@ -116,7 +115,7 @@ class Program(NamedTuple):
     """A train step and the shapes and shardings that it is compiled for.
 
     Attributes:
-      jitted: as `train.train` compiles it.
+      jitted: as a run compiles it.
       state, batch: `jax.ShapeDtypeStruct`s with shardings.
       mesh: of devices that need not be here.
     """
@@ -143,10 +142,14 @@ def program(recipe: Recipe, shapes: Shapes, mesh: Mesh) -> Program:
             f"BATCH_SIZE {recipe.batch_size} does not divide into {recipe.num_microbatches} "
             "microbatches"
         )
-    jitted = training._compile_step(
-        shapes.architecture, recipe.optimizer, recipe.loss, recipe.num_microbatches
-    )
     state, batch = placed(shapes, mesh)
+    jitted = step.jitted_train_step(
+        shapes.architecture,
+        recipe.optimizer,
+        recipe.loss,
+        num_microbatches=recipe.num_microbatches,
+        shardings=jax.tree.map(lambda leaf: leaf.sharding, state),
+    )
     return Program(jitted, state, batch, mesh)
 
 

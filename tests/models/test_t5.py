@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import nnx
 
+from medmt5.models.layers import Keys
 from medmt5.models.t5 import T5Config
 from medmt5.state import Architecture, count_parameters, flat_params
 
@@ -56,15 +56,15 @@ class Tiny:
     def _logits(self, params, source, inputs, targets, segments=(None, None), key=None):
         """Logits of the full forward pass."""
         model = self.architecture.merge(params)
-        rngs = None if key is None else nnx.Rngs(dropout=key)
+        keys = None if key is None else Keys(key)
         hidden = model.decode(
-            model.encode(source, segment_ids=segments[0], rngs=rngs),
+            model.encode(source, segment_ids=segments[0], keys=keys),
             source,
             inputs,
             targets,
             source_segment_ids=segments[0],
             target_segment_ids=segments[1],
-            rngs=rngs,
+            keys=keys,
         )
         return model.logits(hidden)
 
@@ -184,6 +184,7 @@ def test_float16_is_refused_because_mt5_overflows_in_it():
         ({"dtype": "float64"}, "dtype is float64; use bfloat16 or float32"),
         ({"mlp_activations": ("gelu", "swiglu")}, "'swiglu' is unknown"),
         ({"dropout_rate": 1.0}, r"dropout_rate is 1.0; use a number in \[0, 1\)"),
+        ({"remat_policy": "some"}, "remat_policy is 'some'; use one of none, minimal, full"),
     ],
 )
 def test_a_choice_that_does_not_exist_is_refused_by_name(change, message):
