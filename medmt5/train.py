@@ -7,11 +7,12 @@ batches, so it ends with the same parameters.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -190,9 +191,38 @@ def train(
         progress = reporting.Progress(total_steps, int(state.step), flops)
         periods = _Periods(total_steps, eval_period, stats_period, checkpoint_cfg.period)
         try:
-            return _loop(state, stream, compiled, saver, mesh, evaluations, progress, periods)
+            with _shortage_explained(model, train_dataset_cfg, mesh, num_microbatches):
+                return _loop(state, stream, compiled, saver, mesh, evaluations, progress, periods)
         finally:
             saver.close()
+
+
+@contextlib.contextmanager
+def _shortage_explained(
+    model: T5Config, dataset: DatasetConfig, mesh: Mesh, num_microbatches: int
+) -> Iterator[None]:
+    """Turn a device's "out of memory" into what was asked of it and what would take less."""
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        shards = partitioning.batch_shards(mesh)
+        rows = dataset.batch_size / (shards * num_microbatches)
+        lengths = dataset.task_feature_lengths
+        ways = [f"--gin.NUM_MICROBATCHES={2 * num_microbatches}"] if rows > 1 else []
+        if model.remat_policy != "full":
+            next_policy = "minimal" if model.remat_policy == "none" else "full"
+            ways.insert(0, f"--gin.REMAT_POLICY=\"'{next_policy}'\"")
+        if mesh.shape["data"] > 1:
+            ways.insert(0, f"--gin.partitioning.make_mesh.fsdp={shards}")
+        raise ValueError(
+            f"{mesh.devices.flat[0].device_kind} is out of memory at {rows:g} rows of "
+            f"{lengths['inputs']}/{lengths['targets']} tokens per device and microbatch, "
+            f"remat_policy {model.remat_policy}, mesh {dict(mesh.shape)}. The same training takes "
+            f"less with {', '.join(ways) or 'more devices'}; `medmt5 plan` says what fits. "
+            f"({str(error).splitlines()[0]})"
+        ) from error
 
 
 class _Periods(NamedTuple):

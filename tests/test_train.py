@@ -14,7 +14,7 @@ import orbax.checkpoint as ocp
 import pytest
 import tiny
 
-from medmt5 import batches, checkpoints, evaluate, launch, partitioning
+from medmt5 import batches, checkpoints, evaluate, launch, partitioning, step
 from medmt5 import train as train_lib
 from medmt5.checkpoints import CheckpointConfig
 from medmt5.convert.source import open_source
@@ -323,6 +323,32 @@ def test_what_does_not_fit_is_refused_before_the_first_step(tmp_path, changes, m
     with pytest.raises(ValueError, match=message):
         train(tmp_path / "run", 2, **changes)
     assert not (tmp_path / "run/train").exists()
+
+
+def test_a_device_out_of_memory_names_what_was_asked_and_what_takes_less(tmp_path, monkeypatch):
+    def full(state, batch):
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: 9 bytes asked, 8 left\nallocator")
+
+    monkeypatch.setattr(step, "jitted_train_step", lambda *args, **kwargs: full)
+    with pytest.raises(ValueError) as caught:
+        train(tmp_path / "one", 2)
+    message = str(caught.value)
+    assert "cpu is out of memory at 8 rows of 32/48 tokens" in message
+    assert "--gin.REMAT_POLICY=\"'minimal'\", --gin.NUM_MICROBATCHES=2;" in message
+    assert "fsdp" not in message.split("less with")[1]
+    assert "9 bytes asked" in message and "allocator" not in message
+    model = tiny.config(remat_policy="full")
+    with pytest.raises(ValueError, match="1 rows of .*less with --gin.*make_mesh.fsdp=8; `medmt5"):
+        train(tmp_path / "eight", 2, mesh=partitioning.make_mesh(), model=model)
+
+
+def test_other_errors_of_the_device_are_left_as_they_are(tmp_path, monkeypatch):
+    def broken(state, batch):
+        raise jax.errors.JaxRuntimeError("INTERNAL: nobody knows")
+
+    monkeypatch.setattr(step, "jitted_train_step", lambda *args, **kwargs: broken)
+    with pytest.raises(jax.errors.JaxRuntimeError, match="nobody knows"):
+        train(tmp_path, 2)
 
 
 # The configuration is kept

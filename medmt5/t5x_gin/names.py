@@ -307,11 +307,11 @@ def scalable_config(
     mlp_activations: Sequence[str] = ("relu",),
     dropout_rate: float = 0.1,
     logits_via_embedding: bool = False,
+    remat_policy: str | None = "none",
     scan_layers: bool = True,
 ) -> tuple[t5.T5Config, bool]:
     """The same names with another meaning: a relative bias per layer, and layers in one array."""
-    given = dict(locals())
-    del given["scan_layers"]
+    given = dict(locals()) | {"remat_policy": remat_policy or "none"}
     return t5.T5Config(**given, relative_bias_per_layer=True), scan_layers
 
 

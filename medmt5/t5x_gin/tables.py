@@ -133,7 +133,6 @@ PARAMETERS: Mapping[str, Mapping[str, Ignored | Refused]] = {
         "factor_map": Refused("use min_dim_size_to_factor, or factored = False"),
     },
     "scalable_config": {
-        "remat_policy": Ignored("it saves memory only", (None, "none")),
         "param_scan_axis": Ignored("layers are separate parameters", ANY),
     },
     "Evaluator": {
