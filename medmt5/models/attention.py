@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
+from medmt5.models import fused_attention
 from medmt5.models.layers import Dense, Keys, dropout, parameter
 
 # -1e10 and not -inf, as in T5X: a row in which everything is masked (padding) stays finite.
@@ -95,7 +96,7 @@ class RelativePositionBias(nnx.Module):
         query_positions: Int[Array, "*rows query"],
         key_positions: Int[Array, "*rows key"],
     ) -> Float[Array, "*rows heads query key"]:
-        """The bias between any positions; `toeplitz` is faster where they count up."""
+        """The bias between any positions; `between` is faster where they count up."""
         distance = key_positions[..., None, :] - query_positions[..., :, None]
         table = self.rel_embedding[...].astype(self.dtype)
         return jnp.moveaxis(table[:, self._bucket(distance, self.bidirectional)], 0, -3)
@@ -108,6 +109,20 @@ class RelativePositionBias(nnx.Module):
         """
         distances = jnp.arange(query + key - 1) - (query - 1)
         return self.rel_embedding[...][:, self._bucket(distances, self.bidirectional)]
+
+    def between(self, query: int, key: int) -> Float[Array, "heads query key"]:
+        """The bias of all pairs of queries and keys, both counted from 0, in float32.
+
+        In the shape that the device's compiler makes the least of, forwards and backwards: TPU's
+        needs minutes for `toeplitz`, and as a product the gradient is one too.
+        """
+        if _platform() == "cpu":
+            return toeplitz(self.by_distance(query, key), query)
+        distance = jnp.arange(key) - jnp.arange(query)[:, None]
+        buckets = self._bucket(distance, self.bidirectional)
+        chosen = jax.nn.one_hot(buckets, self.NUM_BUCKETS)
+        table = self.rel_embedding[...]
+        return jnp.einsum("hb,qkb->hqk", table, chosen, precision=jax.lax.Precision.HIGHEST)
 
     def _bucket(self, distance: Int[Array, "*shape"], bidirectional: bool) -> Array:
         return relative_position_bucket(
@@ -180,18 +195,51 @@ class Seen(NamedTuple):
 
 
 def attention_among(seen: Seen, bias: RelativePositionBias | None, config: Any) -> Attend:
-    """Attention between positions that count up from 0.
+    """Attention between positions that count up from 0: fused, or `attend` with mask and bias,
+    which all layers share, made here, once.
 
-    What all layers share, mask and bias, is made here, once.
+    Raises:
+      ValueError: `config.attention` asks for a fused one, and there is none.
     """
     query, key = seen.query.shape[1], seen.key.shape[1]
-    by_distance = None if bias is None else bias.by_distance(query, key)
+    platform = _platform()
+    if config.attention == "fused" or (
+        config.attention == "auto" and platform in fused_attention.MEASURED
+    ):
+        shape = dict(
+            query_length=query,
+            key_length=key,
+            heads=config.num_heads,
+            kv=config.head_dim,
+            dtype=config.dtype,
+        )
+        if fused_attention.supports(platform, **shape):
+            return functools.partial(
+                fused_attention.fused_attend,
+                distance_bias=None if bias is None else bias.by_distance(query, key),
+                query_segments=seen.query,
+                key_segments=seen.key,
+                causal=seen.causal,
+                platform=platform,
+            )
+        if config.attention == "fused":
+            raise ValueError(
+                f"attention is 'fused', but {platform} has none for {shape}; use 'auto' or 'plain'"
+            )
     return functools.partial(
         attend,
-        bias=None if bias is None else toeplitz(by_distance, query).astype(config.dtype),
+        bias=None if bias is None else bias.between(query, key).astype(config.dtype),
         mask=seen.mask(),
         float32_logits=config.float32_attention_logits,
     )
+
+
+def _platform() -> str:
+    """Of the mesh in force, which may be of devices that are not here, or of this process."""
+    mesh = jax.sharding.get_abstract_mesh()
+    device = None if mesh.empty else mesh.abstract_device
+    platform = jax.default_backend() if device is None else device.platform
+    return "gpu" if platform in ("cuda", "rocm") else platform
 
 
 class Attention(nnx.Module):

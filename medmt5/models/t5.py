@@ -38,6 +38,7 @@ from medmt5.models.layers import (
 from medmt5.models.stack import REMAT_POLICIES, Stack
 from medmt5.partitioning import shard_rows
 
+ATTENTIONS = ("auto", "plain", "fused")
 MAX_LAYERS = 1000  # Tracing more takes minutes: a damaged configuration, not a model.
 
 
@@ -65,6 +66,9 @@ class T5Config:
       neighbour_bias_init: added, at initialisation, to each head's relative bias at one near
         position (previous token, next token, ...). T5X: 0. Copying needs heads that look at the
         neighbours; a small model trained from scratch finds them sooner with 6 or so.
+      attention: "plain"; "fused", which never holds a row's scores in memory, where the device and
+        the lengths allow it; or "auto", which is fused where that was measured to be faster. The
+        same numbers up to rounding. `tools/bench_attention.py` compares them on a device.
       remat_policy: what a layer keeps for its backward pass: "none" (that is, all), "minimal"
         (its products with weights) or "full" (only its input; all else is computed again). It
         trades memory for time and changes nothing else.
@@ -87,6 +91,7 @@ class T5Config:
     float32_attention_logits: bool = False
     embedding_init_scale: float = 1.0
     neighbour_bias_init: float = 0.0
+    attention: str = "auto"
     remat_policy: str = "none"
     scan_layers: bool = False
 
@@ -110,6 +115,8 @@ class T5Config:
         for name in self.mlp_activations:
             if name not in ACTIVATIONS:
                 raise ValueError(f"mlp activation {name!r} is unknown; use {sorted(ACTIVATIONS)}")
+        if self.attention not in ATTENTIONS:
+            raise ValueError(f"attention is {self.attention!r}; use {' or '.join(ATTENTIONS)}")
         if self.remat_policy not in REMAT_POLICIES:
             raise ValueError(
                 f"remat_policy is {self.remat_policy!r}; use one of {', '.join(REMAT_POLICIES)}"

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from jax.sharding import AbstractMesh
 
+from medmt5.models.stack import REMAT_POLICIES
 from medmt5.partitioning import MESH_AXES
 from medmt5.plan.chips import GPUS_PER_HOST, SLICES, TILE, Topology, topology
 from medmt5.plan.costs import Shapes, bytes_per_chip, placed
@@ -26,6 +28,7 @@ class Setting:
     model: int
     batch_size: int
     num_microbatches: int
+    remat_policy: str = "none"
 
     @property
     def rows(self) -> float:
@@ -70,11 +73,11 @@ class Counter:
 
     Args:
       shapes: of its arrays.
-      per_row: `costs.activation_bytes_per_row`.
+      per_row: from a rematerialisation policy to `costs.activation_bytes_per_row`.
     """
 
-    def __init__(self, shapes: Shapes, per_row: int):
-        self._shapes, self._per_row = shapes, per_row
+    def __init__(self, shapes: Shapes, per_row: Callable[[str], int]):
+        self._shapes, self._per_row = shapes, functools.cache(per_row)
 
     def memory(self, setting: Setting) -> Memory:
         mesh = AbstractMesh((setting.data, setting.fsdp, setting.model), MESH_AXES)
@@ -83,7 +86,7 @@ class Counter:
         return Memory(
             state=bytes_per_chip(state) + math.ceil(setting.rows) * rows,
             gradients=bytes_per_chip(state.params) * (1 + (setting.num_microbatches > 1)),
-            activations=math.ceil(self._per_row * setting.rows),
+            activations=math.ceil(self._per_row(setting.remat_policy) * setting.rows),
         )
 
     def changes(self, now: Setting, *, available: int, measured: int | None) -> Iterator[Change]:
@@ -125,6 +128,7 @@ def _kinds(now: Setting) -> Iterator[Candidates]:
     flag = f"--gin.partitioning.make_mesh.fsdp={shards}"
     if wide != now:
         yield iter([(flag, "the same update; weights are gathered from more chips", wide)])
+    yield _rematerialised(now)
     yield _more_chips(now)
     yield _microbatches(now, "")
     if wide != now:
@@ -135,6 +139,14 @@ def _kinds(now: Setting) -> Iterator[Candidates]:
 def _doublings(start: int, limit: int) -> Iterator[int]:
     while (start := 2 * start) <= limit:
         yield start
+
+
+def _rematerialised(now: Setting) -> Candidates:
+    policies = tuple(REMAT_POLICIES)
+    for policy in policies[policies.index(now.remat_policy) + 1 :]:
+        price = "the same update; a part of the forward pass is computed twice"
+        setting = dataclasses.replace(now, remat_policy=policy)
+        yield f"--gin.REMAT_POLICY=\"'{policy}'\"", price, setting
 
 
 def _microbatches(now: Setting, flags: str) -> Candidates:

@@ -62,6 +62,9 @@ def traced_flops(jaxpr: core.Jaxpr) -> int:
             depth = math.prod(left[axis] for axis in contracted)
             total += 2 * depth * math.prod(equation.outvars[0].aval.shape)
             continue
+        if equation.primitive.name == "pallas_call":
+            total += equation.params["cost_estimate"].flops
+            continue
         inner = [traced_flops(each) for each in _jaxprs(list(equation.params.values()))]
         times = 1
         if equation.primitive.name == "scan":
@@ -184,13 +187,14 @@ def bytes_per_chip(tree: Any) -> int:
     )
 
 
-def activation_bytes_per_row(recipe: Recipe, architecture: Architecture) -> int:
-    """Bytes that one row keeps from the forward pass for the backward pass.
+def activation_bytes_per_row(recipe: Recipe, device: Any) -> int:
+    """Bytes that one row keeps from the forward for the backward pass on devices of this kind.
 
     They are those that differentiation asks for, remat and chunks of the loss included. The
     compiler holds fewer where it computes again what is cheap, and others where it keeps both
     passes of a layer at a time.
     """
+    architecture = Architecture.t5(recipe.model)
     loss = step.seq2seq_loss
     key = jax.ShapeDtypeStruct((2,), jnp.uint32)
 
@@ -205,7 +209,9 @@ def activation_bytes_per_row(recipe: Recipe, architecture: Architecture) -> int:
 
             return jax.vjp(total, params)[1]
 
-        arrays = jax.eval_shape(backward, architecture.shapes, abstract_batch(recipe, rows), key)
+        batch = abstract_batch(recipe, rows)
+        with jax.set_mesh(partitioning.make_mesh(devices=[device])):
+            arrays = jax.eval_shape(backward, architecture.shapes, batch, key)
         return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(arrays))
 
     # What does not grow with the rows is parameters, which are counted elsewhere.

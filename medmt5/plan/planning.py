@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import os
 from collections.abc import Callable
@@ -54,6 +55,7 @@ def plan(
         *(program.mesh.shape[axis] for axis in ("data", "fsdp", "model")),
         recipe.batch_size,
         recipe.num_microbatches,
+        recipe.model.remat_policy,
     )
     report: Report = {}
 
@@ -64,7 +66,13 @@ def plan(
 
     add("recipe", _recipe(recipe, shapes, topology))
     add("flops", _flops(recipe, program))
-    counter = Counter(shapes, costs.activation_bytes_per_row(recipe, shapes.architecture))
+
+    def per_row(remat_policy: str) -> int:
+        model = dataclasses.replace(recipe.model, remat_policy=remat_policy)
+        one = program.mesh.devices.flat[0]
+        return costs.activation_bytes_per_row(dataclasses.replace(recipe, model=model), one)
+
+    counter = Counter(shapes, per_row)
     counted = counter.memory(setting)
     available = topology.chip.memory or _machine_memory() // topology.chips
     add("counted", _counted(program, counted) | {"available": available})

@@ -14,7 +14,6 @@ from medmt5.models.attention import (
     Seen,
     attend,
     relative_position_bucket,
-    toeplitz,
 )
 from medmt5.models.layers import Keys
 from medmt5.models.t5 import T5Config
@@ -95,7 +94,11 @@ def test_relative_bias_takes_positions_per_row():
 
 @pytest.mark.parametrize("bidirectional", [True, False])
 @pytest.mark.parametrize("query, key", [(5, 5), (3, 8), (8, 3), (1, 1), (40, 40)])
-def test_a_bias_by_distance_spreads_to_the_bias_of_all_pairs(query, key, bidirectional):
+@pytest.mark.parametrize("platform", ["cpu", "tpu"])
+def test_the_bias_of_positions_that_count_up_is_that_of_any_positions(
+    query, key, bidirectional, platform, monkeypatch
+):
+    monkeypatch.setattr("medmt5.models.attention._platform", lambda: platform)
     graph = nnx.graphdef(
         RelativePositionBias(CONFIG, bidirectional=bidirectional, rngs=nnx.Rngs(0))
     )
@@ -104,12 +107,14 @@ def test_a_bias_by_distance_spreads_to_the_bias_of_all_pairs(query, key, bidirec
     def gathered(table):
         return nnx.merge(graph, {"rel_embedding": table})(jnp.arange(query), jnp.arange(key))
 
-    def spread(table):
-        return toeplitz(nnx.merge(graph, {"rel_embedding": table}).by_distance(query, key), query)
+    def counted(table):
+        return nnx.merge(graph, {"rel_embedding": table}).between(query, key)
 
     table = jax.random.normal(jax.random.key(2), (2, 32))
-    np.testing.assert_array_equal(spread(table), gathered(table))
-    gradients = [jax.grad(lambda t, f=f: (f(t) * weights).sum())(table) for f in (spread, gathered)]
+    np.testing.assert_array_equal(counted(table), gathered(table))
+    gradients = [
+        jax.grad(lambda t, f=f: (f(t) * weights).sum())(table) for f in (counted, gathered)
+    ]
     # Up to 1,600 float32 terms of order 1 in another order.
     np.testing.assert_allclose(*gradients, atol=2e-4)
 

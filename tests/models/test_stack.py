@@ -33,15 +33,25 @@ def batch(rows=2, source=24, target=16):
     return Batch(inputs, shifted, targets, np.ones(targets.shape, np.float32))
 
 
-def gradients(*, key, **changes):
+def gradients(*, key, batch=batch(), **changes):
     """Loss and gradients of a tiny model; parameters do not depend on how layers are run."""
     architecture = Architecture.t5(T5Config(**TINY | changes))
     params = jax.jit(architecture.init)(jax.random.key(0))
 
     def loss(params):
-        return seq2seq_loss(architecture.merge(params), batch(), dropout_key=key).total
+        return seq2seq_loss(architecture.merge(params), batch, dropout_key=key).total
 
     return jax.jit(jax.value_and_grad(loss))(params)
+
+
+def assert_close(got, expected, tolerance):
+    """Equal trees, but for `tolerance` times the largest entry of each array."""
+
+    def close(a, b):
+        np.testing.assert_allclose(a, b, rtol=0, atol=tolerance * np.abs(b).max())
+
+    assert jax.tree.structure(got) == jax.tree.structure(expected)
+    jax.tree.map(close, got, expected)
 
 
 @functools.cache
@@ -68,13 +78,8 @@ def test_layers_give_the_same_loss_and_gradients_however_they_run(
         remat_policy=remat_policy,
         relative_bias_per_layer=per_layer,
     )
-    assert jax.tree.structure(got) == jax.tree.structure(expected)
-
-    def close(a, b):
-        # The same float32 operations, joined by the compiler in another way.
-        np.testing.assert_allclose(a, b, atol=2e-6 * np.abs(b).max())
-
-    jax.tree.map(close, got, expected)
+    # The same float32 operations, joined by the compiler in another way.
+    assert_close(got, expected, 2e-6)
 
 
 def test_a_scan_in_bfloat16_rounds_no_more_than_plain_layers():
@@ -92,9 +97,29 @@ def test_a_scan_in_bfloat16_rounds_no_more_than_plain_layers():
     assert error(scan_layers=True) < 1.1 * unrolled
 
 
+def test_fused_attention_gives_the_loss_and_gradients_of_plain_attention():
+    long = batch(source=128, target=96)
+    segments = [1 + np.arange(length)[None] // (length // 2) for length in (128, 96)]
+    source, target = (np.repeat(s, 2, axis=0).astype(np.int32) for s in segments)
+    packed = long._replace(
+        encoder_segment_ids=source * (long.encoder_input_tokens > 0), decoder_segment_ids=target
+    )
+    fused, plain = (
+        gradients(key=jax.random.key(1), batch=packed, attention=attention)
+        for attention in ("fused", "plain")
+    )
+    # float32 sums of up to 128 terms in another order, through four layers and back.
+    assert_close(fused, plain, 1e-5)
+
+
+def test_a_fused_attention_that_there_is_not_is_refused():
+    with pytest.raises(ValueError, match="attention is 'fused', but cpu has none for .*'plain'"):
+        gradients(key=None, attention="fused")  # rows of 24 tokens: one product is faster
+
+
 def saved_bytes(remat_policy):
     """What is kept between the forward and the backward pass: parameters, logits, layers."""
-    changes = dict(dropout_rate=0.0, remat_policy=remat_policy, scan_layers=True)
+    changes = dict(dropout_rate=0.0, remat_policy=remat_policy, scan_layers=True, attention="plain")
     architecture = Architecture.t5(T5Config(**TINY | changes))
     long = batch(source=128, target=64)
 

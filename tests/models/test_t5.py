@@ -184,6 +184,7 @@ def test_float16_is_refused_because_mt5_overflows_in_it():
         ({"dtype": "float64"}, "dtype is float64; use bfloat16 or float32"),
         ({"mlp_activations": ("gelu", "swiglu")}, "'swiglu' is unknown"),
         ({"dropout_rate": 1.0}, r"dropout_rate is 1.0; use a number in \[0, 1\)"),
+        ({"attention": "flash"}, "attention is 'flash'; use auto or plain or fused"),
         ({"remat_policy": "some"}, "remat_policy is 'some'; use one of none, minimal, full"),
     ],
 )

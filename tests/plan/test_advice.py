@@ -45,7 +45,7 @@ def shapes():
 
 @pytest.fixture(scope="module")
 def counter(shapes):
-    return Counter(shapes, PER_ROW)
+    return Counter(shapes, lambda remat_policy: PER_ROW)
 
 
 def setting(name="v5e-4", data=4, fsdp=1, batch_size=64, num_microbatches=1):
@@ -87,12 +87,24 @@ def test_the_smallest_change_of_each_kind_that_fits(counter):
 
 
 def test_more_fsdp_is_enough_where_the_state_is_what_is_large(shapes):
-    counter = Counter(shapes, per_row=1)
+    counter = Counter(shapes, lambda remat_policy: 1)
     now = setting(data=4, fsdp=1)
     room = counter.memory(setting(data=1, fsdp=4)).total
     first = next(counter.changes(now, available=room, measured=None))
     assert first.flags == "--gin.partitioning.make_mesh.fsdp=4"
     assert first.bytes == room
+
+
+def test_the_mildest_rematerialisation_that_is_enough_is_named(shapes):
+    per_row = {"none": PER_ROW, "minimal": PER_ROW // 2, "full": PER_ROW // 4}
+    counter = Counter(shapes, per_row.__getitem__)
+    now = setting(data=1, fsdp=4)
+    room = counter.memory(now).least + 16 * PER_ROW // 2
+    first = next(counter.changes(now, available=room, measured=None))
+    assert first.flags == "--gin.REMAT_POLICY=\"'minimal'\""
+    assert first.bytes == room
+    tighter = next(counter.changes(now, available=room - 1, measured=None))
+    assert tighter.flags == "--gin.REMAT_POLICY=\"'full'\""
 
 
 def test_estimates_are_scaled_to_what_the_compiler_needed(counter):
@@ -106,7 +118,7 @@ def test_estimates_are_scaled_to_what_the_compiler_needed(counter):
 
 
 def test_smaller_batches_are_named_when_microbatches_do_not_help(shapes):
-    counter = Counter(shapes, per_row=500)  # less than a second set of gradients
+    counter = Counter(shapes, lambda remat_policy: 500)  # less than a second set of gradients
     now = setting(data=1, fsdp=4)
     room = counter.memory(dataclasses.replace(now, batch_size=8)).total
     changes = list(counter.changes(now, available=room, measured=None))
