@@ -15,6 +15,8 @@ BASE = [
     "optax>=0.2.8",
     "orbax-checkpoint>=0.12.8",
     "etils[epath]",
+    "gin-config==0.5.0",
+    "filelock",
     "jaxtyping",
     "numpy",
     # With 0.2.3 `import seqio` fails while pip check stays silent.
@@ -22,7 +24,6 @@ BASE = [
     "tensorboardX",
 ]
 DATA = [
-    "gin-config==0.5.0",
     "seqio==0.0.20",
     "tensorflow==2.21.0",
     "tensorflow-text==2.21.1",

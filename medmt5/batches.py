@@ -1,138 +1,62 @@
-"""From tasks to batches: an endless stream of rows, resumable by a few integers.
+"""From tables of examples to batches: an endless stream of rows, resumable by a few integers.
 
-SeqIO names and defines the data; its examples are read once per run. From there on everything is
-numpy and a pure function of (seed, position): which task, which example, which corruption, which
-row of which pack. So the position is all that a restart needs, and any host could make any row.
+Everything is numpy and a pure function of (seed, position): which task, which example, which
+corruption, which row of which pack. A window of examples is planned from their sizes alone, the
+same plan on every host; a host then makes only the rows that its devices hold. So the position is
+all that a restart needs, on any number of hosts.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import importlib
+import itertools
 import logging
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from jaxtyping import Int, UInt64
 
+from medmt5 import shuffling
+from medmt5.packing import pack
 from medmt5.partitioning import batch_sharding
 from medmt5.step import Batch
+from medmt5.tables import DatasetConfig, Table
+from medmt5.tables import task_vocabulary as task_vocabulary  # for users of this module
 from medmt5.vocabulary import Vocabulary
 
 log = logging.getLogger(__name__)
 
 # Examples drawn, mixed and packed together. Large enough that packing finds good partners and that
-# mixture rates are met closely; small enough to be made again in milliseconds at a restart.
+# mixture rates are met closely; small enough to be planned again in milliseconds at a restart.
 WINDOW = 1024
 
-
-@dataclasses.dataclass(frozen=True)
-class DatasetConfig:
-    """What to read; field names as in T5X.
-
-    Attributes:
-      mixture_or_task_name: a registered name.
-      task_feature_lengths: row lengths in tokens, {"inputs": ..., "targets": ...}.
-      split: "train", "validation", ...
-      batch_size: rows per global batch.
-      shuffle: a new order in each epoch.
-      seed: of order, mixing and corruption.
-      pack: put several examples into a row, kept apart by segment ids.
-      module: Python module to import first, which registers the task.
-    """
-
-    mixture_or_task_name: str
-    task_feature_lengths: Mapping[str, int]
-    split: str = "train"
-    batch_size: int = 128
-    shuffle: bool = True
-    seed: int = 0
-    pack: bool = False
-    module: str | None = None
-
-    def __post_init__(self):
-        if set(self.task_feature_lengths) != {"inputs", "targets"}:
-            raise ValueError(
-                f"TASK_FEATURE_LENGTHS is {dict(self.task_feature_lengths)}; give "
-                "{'inputs': tokens, 'targets': tokens}"
-            )
-
-
-class Table:
-    """All raw examples of one task's split, and how they become ids.
-
-    Attributes:
-      name: of the task.
-      rate: its share in the mixture, relative to the others'.
-      format: makes ids.
-      raws: what `format.example` takes.
-    """
-
-    def __init__(self, name: str, rate: float, format_: Any, raws: Sequence[Mapping[str, Any]]):
-        if not raws:
-            raise ValueError(f"task {name} has no examples")
-        self.name, self.rate, self.format, self.raws = name, rate, format_, raws
-
-
-class Identity:
-    """The format of a plain SeqIO task: its preprocessors have made the ids already."""
-
-    kind = "seqio"
-
-    def describe(self) -> dict[str, Any]:
-        return {"kind": self.kind}
-
-    def example(self, raw: Mapping[str, Any], rng) -> dict[str, Any]:
-        del rng
-        return dict(raw)
+# What a key is for: the same seed never gives two of them the same numbers.
+_DRAWS, _EPOCHS, _EXAMPLES, _ORDER, _ROWS, _EVALUATION = range(1, 7)
 
 
 def read_tables(config: DatasetConfig, vocabulary: Vocabulary | None) -> list[Table]:
     """Read a task, or every task of a mixture, with its rate.
 
     Args:
-      config: names, split and lengths.
-      vocabulary: replaces the one the tasks were registered with; None keeps it.
+      config: names, split and lengths; from the source or from the cache.
+      vocabulary: replaces the one the tasks were registered with; None keeps it. A cache must have
+        been made with it.
 
     Raises:
       ValueError: an unregistered name, a missing split, or broken data (with file and line).
     """
-    import seqio
+    if config.use_cached:
+        from medmt5 import token_cache
 
-    from medmt5.formats import task as task_lib
+        return token_cache.read_tables(config, vocabulary)
+    from medmt5 import task_modules
 
-    if config.module:
-        importlib.import_module(config.module)
-    provider = task_lib.get_task_or_mixture(config.mixture_or_task_name)
-    if isinstance(provider, seqio.Mixture):
-        tasks = [(task, float(provider.get_rate(task))) for task in provider.tasks]
-    else:
-        tasks = [(provider, 1.0)]
-    tables = []
-    for task, rate in tasks:
-        if config.split not in task.splits:
-            raise ValueError(
-                f"task {task.name} has no split {config.split!r}; it has {', '.join(task.splits)}"
-            )
-        if isinstance(task, task_lib.Task):
-            format_ = task.make_format(vocabulary or task_vocabulary(task))
-            raws = format_.prepare(task.source.read(config.split), config.task_feature_lengths)
-        else:
-            format_ = Identity()
-            dataset = task.get_dataset(
-                config.task_feature_lengths, config.split, shuffle=False, seed=config.seed
-            )
-            raws = [task_lib.decode_strings(raw) for raw in dataset.as_numpy_iterator()]
-        tables.append(Table(task.name, rate, format_, raws))
-    return tables
+    task_modules.import_seqio()
+    from medmt5.formats import task
 
-
-def task_vocabulary(task: Any) -> Vocabulary:
-    """The vocabulary a SeqIO task was registered with."""
-    words = task.output_features["targets"].vocabulary
-    # A SeqIO vocabulary with no sentinels at all may be T5's, which our default appends.
-    return Vocabulary(words.sentencepiece_model_file, words.extra_ids or None)
+    return task.read_tables(config, vocabulary)
 
 
 @dataclasses.dataclass
@@ -150,23 +74,69 @@ class Position:
     drawn: list[int]
 
 
+class Plan(NamedTuple):
+    """Which examples make up which rows; none of them is made yet.
+
+    Attributes:
+      table, index, key, size: of each example; sizes are cut to the row lengths.
+      rows: the examples of each row, as places in these arrays.
+    """
+
+    table: Int[np.ndarray, " examples"]
+    index: Int[np.ndarray, " examples"]
+    key: UInt64[np.ndarray, " examples"]
+    size: Int[np.ndarray, "examples 2"]
+    rows: list[list[int]]
+
+    def make(
+        self, tables: Sequence[Table], rows: Sequence[int], lengths: Mapping[str, int]
+    ) -> list[list[dict[str, Any]]]:
+        """The examples of some rows, cut to the row lengths."""
+        places = np.array([place for row in rows for place in self.rows[row]], np.int64)
+        made: dict[int, dict[str, Any]] = {}
+        for number, table in enumerate(tables):
+            mine = places[self.table[places] == number]
+            examples = table.examples(self.index[mine], self.key[mine])
+            made |= zip(mine.tolist(), examples)
+        return [[trim(made[place], lengths) for place in self.rows[row]] for row in rows]
+
+
+class Share(NamedTuple):
+    """The rows of a global batch that this process makes; see `local_share`.
+
+    Attributes:
+      rows: their numbers, ascending.
+      batch_size: rows of the global batch.
+    """
+
+    rows: Int[np.ndarray, " rows"]
+    batch_size: int
+
+
 class Stream:
     """An endless, deterministic stream of batches.
 
     Args:
       tables: from `read_tables`.
       config: lengths, batch size, seed, packing.
+      share: the rows to make; None for all. The order is the same whatever the share.
 
     `position()` and `restore()` save and set the place; the batches after it are the same ones.
+
+    Attributes:
+      seen, trimmed: examples planned, and those among them that are cut to the row lengths.
+      filled: share of real tokens in inputs and in targets, summed over the global batches taken.
     """
 
-    def __init__(self, tables: Sequence[Table], config: DatasetConfig):
+    def __init__(
+        self, tables: Sequence[Table], config: DatasetConfig, *, share: Share | None = None
+    ):
         self.tables, self.config = tables, config
+        self.share = share or Share(np.arange(config.batch_size), config.batch_size)
         self._rates = np.array([table.rate for table in tables], np.float64)
         self._rates /= self._rates.sum()
-        self._orders: dict[tuple[int, int], np.ndarray] = {}
         self._position = Position(0, 0, [0] * len(tables))
-        self._rows: list[list[dict[str, Any]]] | None = None
+        self._plan: Plan | None = None
         self.trimmed = 0
         self.seen = 0
         self.filled = np.zeros(2)
@@ -182,114 +152,93 @@ class Stream:
                 f"mixture has {len(self.tables)}; keep the mixture, or start from "
                 "INITIAL_CHECKPOINT_PATH"
             )
-        self._position, self._rows = restored, None
+        self._position, self._plan = restored, None
 
     def __iter__(self) -> Iterator[Batch]:
         return self
 
     def __next__(self) -> Batch:
+        lengths, size = self.config.task_feature_lengths, self.config.batch_size
         rows: list[list[dict[str, Any]]] = []
-        while len(rows) < self.config.batch_size:
-            if self._rows is None:
-                self._rows = self._window_rows()
-            at = self._position.row
-            taken = self._rows[at : at + self.config.batch_size - len(rows)]
-            rows += taken
-            self._position.row += len(taken)
-            if self._position.row == len(self._rows):
+        done, filled = 0, np.zeros(2)
+        while done < size:
+            if self._plan is None:
+                self._plan = self._window()
+            plan, at = self._plan, self._position.row
+            end = min(at + size - done, len(plan.rows))
+            if end <= at:
+                raise ValueError(
+                    f"the checkpoint's input position is row {at} of a window that has "
+                    f"{len(plan.rows)}; the data or TASK_FEATURE_LENGTHS changed: keep them, or "
+                    "start from INITIAL_CHECKPOINT_PATH"
+                )
+            mine = self.share.rows - done + at
+            rows += plan.make(self.tables, mine[(mine >= at) & (mine < end)].tolist(), lengths)
+            filled += plan.size[[place for row in plan.rows[at:end] for place in row]].sum(axis=0)
+            done += end - at
+            self._position.row = end
+            if end == len(plan.rows):
                 drawn = [n + int(k) for n, k in zip(self._position.drawn, self._draws())]
                 self._position = Position(self._position.window + 1, 0, drawn)
-                self._rows = None
-        batch = make_batch(rows, self.config.task_feature_lengths, packed=self.config.pack)
-        self.filled += [
-            (batch.encoder_input_tokens > 0).mean(), (batch.decoder_target_tokens > 0).mean()
-        ]  # fmt: skip
-        return batch
+                self._plan = None
+        self.filled += filled / [size * lengths["inputs"], size * lengths["targets"]]
+        return make_batch(rows, lengths, packed=self.config.pack)
 
     def _rng(self, *key: int) -> np.random.Generator:
         return np.random.default_rng([self.config.seed, *key])
 
     def _draws(self) -> np.ndarray:
         """How many examples of each table the current window holds."""
-        return self._rng(1, self._position.window).multinomial(WINDOW, self._rates)
+        return self._rng(_DRAWS, self._position.window).multinomial(WINDOW, self._rates)
 
-    def _raw(self, table: int, index: int) -> Mapping[str, Any]:
-        """The index-th example of a table's endless sequence of shuffled epochs."""
-        raws = self.tables[table].raws
-        epoch, i = divmod(index, len(raws))
-        if not self.config.shuffle:
-            return raws[i]
-        if (table, epoch) not in self._orders:
-            # At most two epochs of a table are in one window unless it is tiny.
-            self._orders = {k: v for k, v in self._orders.items() if k[0] != table}
-            self._orders[table, epoch] = self._rng(2, table, epoch).permutation(len(raws))
-        return raws[self._orders[table, epoch][i]]
+    def _indices(self, table: int, numbers: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
+        """Members of a table's endless sequence of shuffled epochs."""
+        size = len(self.tables[table].raws)
+        epochs, indices = np.divmod(numbers, size)
+        if self.config.shuffle:
+            for epoch in np.unique(epochs):
+                key = shuffling.key(self.config.seed, _EPOCHS, table, int(epoch))
+                here = epochs == epoch
+                indices[here] = shuffling.permuted(indices[here], size, key)
+        return indices
 
-    def _window_rows(self) -> list[list[dict[str, Any]]]:
-        window = self._position.window
-        counts = self._draws()
-        examples = []
-        for table, (before, count) in enumerate(zip(self._position.drawn, counts)):
-            for index in range(before, before + int(count)):
-                example = self.tables[table].format.example(
-                    self._raw(table, index), self._rng(3, table, index)
-                )
-                examples.append(self._trim(example))
-        order = self._rng(4, window).permutation(len(examples))
-        examples = [examples[i] for i in order]
+    def _window(self) -> Plan:
+        """The current window: its examples in mixed order, and their rows."""
+        window, seed = self._position.window, self.config.seed
+        parts = []
+        for table, (before, count) in enumerate(zip(self._position.drawn, self._draws())):
+            numbers = np.arange(before, before + count)
+            indices = self._indices(table, numbers)
+            keys = shuffling.key(seed, _EXAMPLES, table, numbers)
+            sizes = self.tables[table].sizes(indices, keys)
+            parts.append((np.full(count, table), indices, keys, sizes))
+        order = self._rng(_ORDER, window).permutation(WINDOW)
+        tables, indices, keys, sizes = (np.concatenate(each)[order] for each in zip(*parts))
+        sizes = self._cut(sizes)
         if not self.config.pack:
-            return [[example] for example in examples]
-        rows = pack(examples, self.config.task_feature_lengths)
-        return [rows[i] for i in self._rng(5, window).permutation(len(rows))]
+            return Plan(tables, indices, keys, sizes, [[i] for i in range(WINDOW)])
+        rows = pack(sizes, self.config.task_feature_lengths)
+        rows = [rows[i] for i in self._rng(_ROWS, window).permutation(len(rows))]
+        return Plan(tables, indices, keys, sizes, rows)
 
-    def _trim(self, example: dict[str, Any]) -> dict[str, Any]:
+    def _cut(self, sizes: Int[np.ndarray, "examples 2"]) -> Int[np.ndarray, "examples 2"]:
         lengths = self.config.task_feature_lengths
-        self.seen += 1
-        if len(example["inputs"]) > lengths["inputs"] or (
-            len(example["targets"]) > lengths["targets"]
-        ):
-            self.trimmed += 1
-            if self.trimmed & (self.trimmed - 1) == 0:  # the 1st, 2nd, 4th, 8th ...
-                log.warning(
-                    "%d of %d examples were longer than TASK_FEATURE_LENGTHS and were cut",
-                    self.trimmed, self.seen,
-                )  # fmt: skip
-        return trim(example, lengths)
+        cut = np.minimum(sizes, [lengths["inputs"], lengths["targets"]])
+        before = self.trimmed
+        self.seen += len(sizes)
+        self.trimmed += int((cut != sizes).any(axis=1).sum())
+        if self.trimmed.bit_length() > before.bit_length():  # twice as many as last time
+            log.warning(
+                "%d of %d examples were longer than TASK_FEATURE_LENGTHS and were cut",
+                self.trimmed, self.seen,
+            )  # fmt: skip
+        return cut
 
 
 def trim(example: Mapping[str, Any], lengths: Mapping[str, int]) -> dict[str, Any]:
     """What a batch needs of an example, cut to the row lengths."""
     limits = dict(lengths) | {"target_weights": lengths["targets"]}
     return {key: example[key][:limit] for key, limit in limits.items() if key in example}
-
-
-def pack(
-    examples: Sequence[Mapping[str, Any]], lengths: Mapping[str, int]
-) -> list[list[Mapping[str, Any]]]:
-    """Group examples into rows: longest first, each into the fullest row that still takes it.
-
-    Args:
-      examples: `inputs` and `targets`, none longer than `lengths`.
-      lengths: of a row.
-
-    Returns:
-      Rows of one or more examples; no example is lost.
-    """
-    sizes = np.array([[len(e["inputs"]), len(e["targets"])] for e in examples])
-    capacity = np.array([lengths["inputs"], lengths["targets"]])
-    room = np.empty((len(examples), 2), np.int64)  # of each open row
-    rows: list[list[Mapping[str, Any]]] = []
-    for i in np.argsort(-(sizes / capacity).max(axis=1), kind="stable"):
-        left = room[: len(rows)] - sizes[i]
-        waste = np.where((left >= 0).all(axis=1), (left / capacity).sum(axis=1), np.inf)
-        best = int(waste.argmin()) if len(rows) else 0
-        if len(rows) and np.isfinite(waste[best]):
-            rows[best].append(examples[i])
-            room[best] -= sizes[i]
-        else:
-            room[len(rows)] = capacity - sizes[i]
-            rows.append([examples[i]])
-    return rows
 
 
 def make_batch(
@@ -324,22 +273,89 @@ def make_batch(
     return Batch(source, shifted, target, weights, *segments)
 
 
-def evaluation_batches(tables: Sequence[Table], config: DatasetConfig) -> Iterator[Batch]:
-    """Every example once, in order; the last batch is filled up with empty rows."""
+def evaluation_batches(
+    tables: Sequence[Table], config: DatasetConfig, *, share: Share | None = None
+) -> Iterator[Batch]:
+    """Every example once; the last batch is filled up with empty rows.
+
+    Args:
+      tables: from `read_tables`.
+      config: lengths, batch size, seed. Unless it packs, examples keep their order.
+      share: the rows to make; None for all.
+    """
+    share = share or Share(np.arange(config.batch_size), config.batch_size)
     lengths = config.task_feature_lengths
-    rows = []
-    for table in tables:
-        for i, raw in enumerate(table.raws):
-            example = table.format.example(raw, np.random.default_rng([config.seed, i]))
-            rows.append([trim(example, lengths)])
-            if len(rows) == config.batch_size:
-                yield make_batch(rows, lengths, packed=False)
-                rows = []
-    if rows:
-        rows += [[]] * (config.batch_size - len(rows))
-        yield make_batch(rows, lengths, packed=False)
+    waiting: list[tuple[Plan, int]] = []
+
+    def batch() -> Batch:
+        mine = [waiting[row] for row in share.rows if row < len(waiting)]
+        rows: list[list[dict[str, Any]]] = []
+        for _, group in itertools.groupby(mine, key=lambda each: id(each[0])):
+            plans, places = zip(*group)
+            rows += plans[0].make(tables, places, lengths)
+        rows += [[]] * (len(share.rows) - len(rows))
+        return make_batch(rows, lengths, packed=config.pack)
+
+    for plan in _evaluation_plans(tables, config):
+        waiting += [(plan, row) for row in range(len(plan.rows))]
+        while len(waiting) >= config.batch_size:
+            yield batch()
+            del waiting[: config.batch_size]
+    if waiting:
+        yield batch()
 
 
-def to_devices(batch: Batch, mesh: jax.sharding.Mesh) -> Batch:
-    """The batch as global arrays, its rows split over the mesh."""
-    return jax.device_put(batch, batch_sharding(mesh))
+def _evaluation_plans(tables: Sequence[Table], config: DatasetConfig) -> Iterator[Plan]:
+    lengths = config.task_feature_lengths
+    for number, table in enumerate(tables):
+        for begin in range(0, len(table.raws), WINDOW):
+            indices = np.arange(begin, min(begin + WINDOW, len(table.raws)))
+            keys = shuffling.key(config.seed, _EVALUATION, indices)
+            rows = [[i] for i in range(len(indices))]
+            sizes = np.zeros((len(indices), 2), np.int64)
+            if config.pack:
+                sizes = table.sizes(indices, keys)
+                sizes = np.minimum(sizes, [lengths["inputs"], lengths["targets"]])
+                rows = pack(sizes, lengths)
+            yield Plan(np.full(len(indices), number), indices, keys, sizes, rows)
+
+
+def local_share(batch_size: int, mesh: jax.sharding.Mesh) -> Share:
+    """The rows of a global batch that the devices of this process hold."""
+    places = batch_sharding(mesh).addressable_devices_indices_map((batch_size,))
+    return share_of((place[0] for place in places.values() if place), batch_size)
+
+
+def share_of(slices: Iterable[slice], batch_size: int) -> Share:
+    """The rows of some devices, several of which may hold the same ones."""
+    held = np.zeros(batch_size, bool)
+    for rows in slices:
+        held[rows] = True
+    return Share(np.flatnonzero(held), batch_size)
+
+
+def to_devices(batch: Batch, mesh: jax.sharding.Mesh, share: Share | None = None) -> Batch:
+    """The batch as global arrays, its rows split over the mesh.
+
+    Args:
+      batch: the rows of `share`.
+      mesh: of all processes.
+      share: as given to `Stream`; None if `batch` has all rows.
+    """
+    sharding = batch_sharding(mesh)
+    if jax.process_count() == 1:
+        return jax.device_put(batch, sharding)
+    size = len(batch.encoder_input_tokens)
+    share = share or Share(np.arange(size), size)
+    return jax.tree.map(lambda rows: global_array(rows, sharding, share), batch)
+
+
+def global_array(rows: np.ndarray, sharding: jax.sharding.Sharding, share: Share) -> jax.Array:
+    """One global array, of which this process has the rows of its share."""
+
+    def part(place: tuple[slice, ...]) -> np.ndarray:
+        start, stop, _ = place[0].indices(share.batch_size)
+        at = int(np.searchsorted(share.rows, start))
+        return rows[at : at + stop - start]
+
+    return jax.make_array_from_callback((share.batch_size, *rows.shape[1:]), sharding, part)

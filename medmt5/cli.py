@@ -12,6 +12,7 @@ COMMANDS = {
     "label": ("medmt5.label", "label text: one document per line in, spans out"),
     "convert": ("medmt5.convert.command", "T5X and Hugging Face checkpoints, in and out"),
     "plan": ("medmt5.plan.command", "what a recipe takes on chips that need not be here"),
+    "cache": ("medmt5.cache_task", "tokenise a task once, for training without TensorFlow"),
     "inspect": (
         "medmt5.inspect_task",
         "show a task's examples, lengths and labels; check its data",

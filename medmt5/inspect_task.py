@@ -1,16 +1,21 @@
 """Look at a task before training on it: `medmt5 inspect TASK`.
 
-Shows examples as text and ids, lengths, what would be cut, label counts; reading the data checks
-it, and an error names the file and line.
+Shows examples as text and ids, lengths, what would be cut, how full packed rows are, label counts;
+reading the data checks it, and an error names the file and line.
 """
 
 from __future__ import annotations
 
 import argparse
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
+from jaxtyping import Int
+
+from medmt5.packing import fill, pack, suggested_targets
+
+WINDOW = 1024  # examples packed together, as in training
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -30,12 +35,11 @@ def main(arguments: Sequence[str]) -> None:
     flags.add_argument("--examples", type=int, default=3, help="how many to show")
     given = flags.parse_args(arguments)
     from medmt5 import batches
-    from medmt5.launch import errors_to_exit, import_seqio, setup_logging
+    from medmt5.launch import errors_to_exit, setup_logging
     from medmt5.vocabulary import Vocabulary
 
     setup_logging()
     with errors_to_exit():
-        import_seqio()
         lengths = {"inputs": given.inputs, "targets": given.targets}
         config = batches.DatasetConfig(given.task, lengths, split=given.split, module=given.module)
         vocabulary = Vocabulary(given.vocabulary) if given.vocabulary else None
@@ -66,6 +70,7 @@ def describe(table, lengths, count: int) -> str:
                 if vocabulary:
                     lines.append(f"    {vocabulary.decode(example[key])}")
             lines += [f"    {tuple(span)}" for span in example.get("spans", ())]
+    both = np.array([sizes["inputs"], sizes["targets"]]).T
     for key, values in sizes.items():
         values = np.array(values)
         over = int((values > lengths[key]).sum())
@@ -74,6 +79,28 @@ def describe(table, lengths, count: int) -> str:
             f"{np.percentile(values, 99):.0f}, longest {values.max()}; "
             f"{over} longer than {lengths[key]} would be cut"
         )
+    lines.append(f"  {advice(both, lengths)}")
     for label, number in labels.most_common():
         lines.append(f"  label {label}: {number:,} spans")
     return "\n".join(lines)
+
+
+def advice(sizes: Int[np.ndarray, "examples 2"], lengths: Mapping[str, int]) -> str:
+    """How full packed rows are, and the length of targets that would fill them best.
+
+    Args:
+      sizes: tokens of inputs and targets of each example.
+      lengths: row lengths in tokens.
+    """
+    limits = [lengths["inputs"], lengths["targets"]]
+    some = sizes[np.random.default_rng(0).permutation(len(sizes))[:WINDOW]]
+    line = f"packed: {_fill(np.minimum(some, limits), lengths):.1f} % real tokens"
+    if (some[:, 0] > lengths["inputs"]).all():
+        return line
+    best = dict(lengths) | {"targets": suggested_targets(some, lengths["inputs"])}
+    fitting = some[(some <= list(best.values())).all(axis=1)]
+    return f"{line}; TASK_FEATURE_LENGTHS = {best}: {_fill(fitting, best):.1f} %"
+
+
+def _fill(sizes: Int[np.ndarray, "examples 2"], lengths: Mapping[str, int]) -> float:
+    return 100 * fill(sizes, len(pack(sizes, lengths)), lengths)[1]

@@ -266,9 +266,11 @@ def _flags() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str]) -> None:
     """The command line of `medmt5 label`."""
     given = _flags().parse_args(arguments)
+    from medmt5.compilation import keep_compiled_programs
     from medmt5.launch import errors_to_exit, setup_logging
 
     setup_logging()
+    keep_compiled_programs()
     with errors_to_exit():
         try:
             _run(given)

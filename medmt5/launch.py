@@ -17,8 +17,11 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from medmt5 import task_modules
+from medmt5.compilation import keep_compiled_programs
 from medmt5.t5x_gin import modules as t5x_modules
 from medmt5.t5x_gin.tables import FLAGS, MACROS
+from medmt5.task_modules import import_seqio
 
 log = logging.getLogger(__name__)
 
@@ -49,19 +52,6 @@ def setup_logging() -> None:
     import absl.logging
 
     absl.logging.set_verbosity(absl.logging.ERROR)  # Orbax and gin warn where nothing is wrong
-
-
-def import_seqio() -> None:
-    """Import SeqIO, and with it TensorFlow, without the lines that its C++ side prints."""
-    sys.stderr.flush()
-    kept = os.dup(2)
-    with open(os.devnull, "w") as nowhere:
-        os.dup2(nowhere.fileno(), 2)
-    try:
-        importlib.import_module("seqio")
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
 
 
 def parser(command: str) -> argparse.ArgumentParser:
@@ -110,12 +100,17 @@ def gin_flags(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
 
 @contextlib.contextmanager
 def t5x_names() -> Iterator[None]:
-    """While this lasts, gin's imports of T5X's modules give our stand-ins (`t5x_gin`)."""
+    """While this lasts, gin's imports of T5X's modules give our stand-ins (`t5x_gin`).
+
+    Those of modules that need SeqIO are put off (`task_modules`).
+    """
     from gin import config
 
     # gin looks `__import__` up as a global name, so sys.modules stays as it is: a task module that
     # imports the real T5X still gets that.
-    config.__import__ = t5x_modules.import_module  # type: ignore[attr-defined]
+    config.__import__ = task_modules.without_seqio(  # type: ignore[attr-defined]
+        t5x_modules.import_module
+    )
     try:
         yield
     finally:
@@ -130,9 +125,19 @@ def parse_gin(
     Raises:
       ValueError: a missing file, a syntax error, an unknown name, or a macro that nothing reads.
     """
+    try:
+        _parse_gin(files, bindings, search_paths)
+    except task_modules.NeedsSeqio as reason:
+        log.info("these gin files need SeqIO (%s): importing it", reason)
+        import_seqio()
+        _parse_gin(files, bindings, search_paths)
+
+
+def _parse_gin(files: Sequence[str], bindings: Sequence[str], search_paths: Iterable[str]) -> None:
     import gin.config
 
     gin.clear_config()
+    task_modules.forget()
     _forget_imported_names()
     # Set, not added to: gin keeps the paths of earlier calls. T5X's own files come first, if any.
     root = config_root()
@@ -237,14 +242,13 @@ def run(
     """Configure and call `train` or `evaluate` as the command line would."""
     import gin
 
-    import_seqio()
-    parse_gin(files, bindings, search_paths)
+    module, function = COMMANDS[command]
+    ours = importlib.import_module(module)
+    parse_gin(files, bindings, [*search_paths])
     programs = _t5x_entries()
     if programs and command not in programs:
         raise ValueError(f"these gin files are for `medmt5 {next(iter(programs))}`")
-    module, function = COMMANDS[command]
-    ours = getattr(importlib.import_module(module), function)
-    entry = gin.get_configurable(programs.get(command, ours))
+    entry = gin.get_configurable(programs.get(command, getattr(ours, function)))
     return entry(describe_config=operative_config, dry_run=dry_run)
 
 
@@ -266,6 +270,7 @@ def main(command: str, arguments: Sequence[str] | None = None) -> None:
                 raise ValueError(f"{flag} is T5X's, not ours: {FLAGS[flag]}")
         bindings, others = gin_flags(arguments)
         flags = parser(command).parse_args(others)
+        keep_compiled_programs()
         if not flags.gin_file:
             raise ValueError(
                 f"no --gin_file given; try: medmt5 {command} "

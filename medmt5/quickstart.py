@@ -139,9 +139,11 @@ def main(arguments: Sequence[str]) -> None:
     flags.add_argument("--pretrain-steps", type=int, help="instead of the recipe's")
     flags.add_argument("--finetune-steps", type=int, help="instead of the recipe's")
     given = flags.parse_args(arguments)
+    from medmt5.compilation import keep_compiled_programs
     from medmt5.launch import errors_to_exit, setup_logging
 
     setup_logging()
+    keep_compiled_programs()
     with errors_to_exit():
         quickstart(
             given.output,

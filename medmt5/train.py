@@ -111,7 +111,8 @@ def train(
         )
     log.info("reading %s", train_dataset_cfg.mixture_or_task_name)
     tables = batches.read_tables(train_dataset_cfg, vocabulary)
-    stream = batches.Stream(tables, train_dataset_cfg)
+    share = batches.local_share(train_dataset_cfg.batch_size, mesh)
+    stream = batches.Stream(tables, train_dataset_cfg, share=share)
     vocabulary = vocabulary or _vocabulary_of(tables, train_dataset_cfg)
     if vocabulary.size > model.vocab_size:
         raise ValueError(
@@ -273,7 +274,7 @@ def _loop(
         if last:
             report()
             break
-        batch = batches.to_devices(next(stream), mesh)
+        batch = batches.to_devices(next(stream), mesh, stream.share)
         state, metrics = compiled(state, batch)
         report()
         pending = metrics

@@ -1,16 +1,15 @@
 import dataclasses
 import json
 
+import jax
 import numpy as np
 import pytest
 import seqio
 import tensorflow as tf
 import tiny
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from medmt5 import batches
-from medmt5.batches import DatasetConfig, Stream, Table, make_batch, pack
+from medmt5 import batches, partitioning, step
+from medmt5.batches import DatasetConfig, Stream, Table, make_batch
 
 LENGTHS = {"inputs": 8, "targets": 6}
 
@@ -77,40 +76,29 @@ def test_rows_that_are_filled_to_the_last_token_fit():
     assert batch.decoder_loss_weights.sum() == 6
 
 
-# pack
+def test_packed_rows_give_the_loss_and_gradients_of_their_examples_alone():
+    (table,) = batches.read_tables(tiny.dataset(split="validation"), None)
+    config = tiny.dataset(task_feature_lengths={"inputs": 96, "targets": 104}, batch_size=16)
+    state = tiny.Run(dropout_rate=0.0)
 
+    def loss_and_gradients(pack):
+        table.raws = table.raws[:16]
+        (batch,) = batches.evaluation_batches([table], dataclasses.replace(config, pack=pack))
 
-def test_packing_by_hand():
-    sizes = [(2, 1), (8, 6), (5, 2), (4, 1), (3, 2)]
-    examples = [{"inputs": [1] * i, "targets": [1] * j} for i, j in sizes]
-    rows = pack(examples, LENGTHS)
-    packed = [[(len(e["inputs"]), len(e["targets"])) for e in row] for row in rows]
-    # Longest share first: (8, 6) alone; (5, 2) takes (3, 2); (4, 1) takes (2, 1).
-    assert packed == [[(8, 6)], [(5, 2), (3, 2)], [(4, 1), (2, 1)]]
+        def total(params):
+            model = state.architecture.merge(params)
+            return step.seq2seq_loss(model, batch, dropout_key=None).total
 
+        return batch, jax.jit(jax.value_and_grad(total))(state.state.params)
 
-@given(
-    st.lists(st.tuples(st.integers(1, 8), st.integers(1, 6)), min_size=1, max_size=60),
-)
-@settings(deadline=None)
-def test_packing_loses_nothing_and_respects_both_lengths(sizes):
-    examples = [
-        {"inputs": [n] * i, "targets": [n] * j, "number": n} for n, (i, j) in enumerate(sizes)
-    ]
-    rows = pack(examples, LENGTHS)
-    assert sorted(e["number"] for row in rows for e in row) == list(range(len(sizes)))
-    for row in rows:
-        assert row
-        assert sum(len(e["inputs"]) for e in row) <= LENGTHS["inputs"]
-        assert sum(len(e["targets"]) for e in row) <= LENGTHS["targets"]
-
-
-def test_short_sentences_fill_nearly_all_of_their_rows():
-    rng = np.random.default_rng(0)
-    sizes = rng.integers(5, 40, 1000)
-    examples = [{"inputs": [1] * n, "targets": [1] * n} for n in sizes]
-    rows = pack(examples, {"inputs": 128, "targets": 128})
-    assert sizes.sum() / (len(rows) * 128) > 0.98
+    packed, (loss, gradients) = loss_and_gradients(True)
+    alone, (expected, of_alone) = loss_and_gradients(False)
+    assert packed.encoder_segment_ids.max() > 1  # several examples in a row
+    assert (packed.encoder_input_tokens > 0).sum() == (alone.encoder_input_tokens > 0).sum()
+    # Sums of some thousand float32 products in another order.
+    np.testing.assert_allclose(loss, expected, rtol=1e-5)
+    for a, b in zip(jax.tree.leaves(gradients), jax.tree.leaves(of_alone), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5 * np.abs(b).max())
 
 
 # Stream
@@ -205,6 +193,21 @@ def test_examples_that_are_cut_are_reported(caplog):
     assert stream.trimmed == stream.seen == batches.WINDOW
 
 
+def test_the_position_of_longer_windows_is_refused():
+    stream = Stream([numbered(3)], settings_of())
+    stream.restore({"window": 0, "row": batches.WINDOW + 1, "drawn": [0]})
+    with pytest.raises(ValueError, match="row 1025 of a window that has 1024; .* changed"):
+        next(stream)
+
+
+def test_the_share_of_real_tokens_is_that_of_the_arrays():
+    stream = Stream([numbered(7)], settings_of(pack=True))
+    found = take(stream, 4)
+    for at, name in enumerate(("encoder_input_tokens", "decoder_target_tokens")):
+        real = sum((getattr(batch, name) > 0).mean() for batch in found)
+        assert stream.filled[at] == pytest.approx(real)
+
+
 def test_the_position_of_another_mixture_is_refused():
     stream = Stream([numbered(3), numbered(3)], settings_of())
     with pytest.raises(ValueError, match="position is for 1 tasks, but the mixture has 2"):
@@ -228,7 +231,141 @@ def test_evaluation_takes_every_example_once_in_order_and_pads_the_tail():
     assert_same(found, list(batches.evaluation_batches(tables, settings_of(batch_size=3))))
 
 
-# DatasetConfig and read_tables
+def test_packed_evaluation_has_every_example_once_in_fewer_rows():
+    tables = [numbered(40), numbered(30, first=50)]
+    config = settings_of(batch_size=4, pack=True)
+    found = list(batches.evaluation_batches(tables, config))
+    seen = [
+        int(batch.encoder_input_tokens[row][batch.encoder_segment_ids[row] == segment][0])
+        for batch in found
+        for row in range(4)
+        for segment in range(1, int(batch.encoder_segment_ids[row].max()) + 1)
+    ]
+    assert sorted(seen) == [*range(10, 50), *range(60, 90)]
+    assert len(found) * 4 < 70 / 2
+
+
+# Shares of several processes
+
+
+def meshes(processes):
+    """Meshes of eight devices, and who has which device: neighbours, or every n-th."""
+    for sizes in ({"data": 8}, {"fsdp": 8}, {"data": 2, "fsdp": 2, "model": 2}, {"model": 8}):
+        mesh = partitioning.make_mesh(**({"data": 1} | sizes))
+        for together in (True, False):
+            owner = {
+                device: i // (8 // processes) if together else i % processes
+                for i, device in enumerate(jax.devices())
+            }
+            yield mesh, owner
+
+
+def shares(mesh, owner, batch_size):
+    """The share of each process, as if it had only its own devices."""
+    places = partitioning.batch_sharding(mesh).devices_indices_map((batch_size,))
+    return [
+        batches.share_of(
+            (place[0] for device, place in places.items() if owner[device] == process), batch_size
+        )
+        for process in sorted(set(owner.values()))
+    ]
+
+
+@pytest.mark.parametrize("processes", [1, 2, 4, 8])
+def test_processes_together_make_the_rows_of_one(processes, monkeypatch):
+    monkeypatch.setattr(batches, "WINDOW", 24)  # batches cross windows
+    tables = [numbered(7, rate=2.0), numbered(5, name="other", first=50)]
+    config = settings_of(batch_size=16, pack=True)
+    whole = Stream(tables, config)
+    expected = take(whole, 5)
+    for mesh, owner in meshes(processes):
+        held = np.zeros(16, int)
+        for share in shares(mesh, owner, 16):
+            stream = Stream(tables, config, share=share)
+            for batch, of_all in zip(take(stream, 5), expected, strict=True):
+                assert_same([batch], [type(batch)(*(rows[share.rows] for rows in of_all))])
+            assert stream.position() == whole.position()
+            np.testing.assert_array_equal(stream.filled, whole.filled)
+            held[share.rows] += 1
+        assert held.min() >= 1  # devices along `model` hold the same rows
+
+
+def test_another_number_of_processes_goes_on_where_the_first_stopped(monkeypatch):
+    monkeypatch.setattr(batches, "WINDOW", 24)
+    tables, config = [numbered(7)], settings_of(batch_size=16, pack=True)
+    before = Stream(tables, config, share=batches.Share(np.arange(8), 16))
+    take(before, 3)
+    whole = Stream(tables, config)
+    take(whole, 3)
+    share = batches.Share(np.arange(4, 8), 16)
+    after = Stream(tables, config, share=share)
+    after.restore(json.loads(json.dumps(before.position())))
+    for batch, of_all in zip(take(after, 4), take(whole, 4), strict=True):
+        assert_same([batch], [type(batch)(*(rows[share.rows] for rows in of_all))])
+
+
+def test_a_process_makes_only_the_examples_of_its_own_rows():
+    class Known(Numbered):
+        made = 0
+
+        def example_sizes(self, raws, indices, keys):
+            return np.array([[n % 5 + 1, 2] for n in indices])
+
+        def examples(self, raws, indices, keys):
+            self.made += len(indices)
+            return [self.example(raws[i], None) for i in indices]
+
+    counts = []
+    for share in (None, batches.Share(np.arange(12, 16), 16)):
+        format_ = Known()
+        table = Table("known", 1.0, format_, [{"n": n} for n in range(100)])
+        take(Stream([table], settings_of(batch_size=16), share=share), 10)
+        counts.append(format_.made)
+    assert counts == [160, 40]
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_evaluation_is_shared_too_and_all_processes_see_equally_many_batches(packed):
+    tables = [numbered(40), numbered(33, first=50)]
+    config = settings_of(batch_size=16, pack=packed)
+    whole = list(batches.evaluation_batches(tables, config))
+    for rows in (np.arange(8), np.arange(8, 16), np.arange(1, 16, 4)):
+        share = batches.Share(rows, 16)
+        found = list(batches.evaluation_batches(tables, config, share=share))
+        expected = [
+            type(batch)(*(each if each is None else each[rows] for each in batch))
+            for batch in whole
+        ]
+        assert len(found) == len(expected)
+        for a, b in zip(found, expected, strict=True):
+            for left, right in zip(a, b, strict=True):
+                assert (left is None) == (right is None)
+                if left is not None:
+                    np.testing.assert_array_equal(left, right)
+
+
+def test_the_share_of_the_only_process_is_every_row_and_arrays_are_as_before():
+    mesh = partitioning.make_mesh(data=2, fsdp=2, model=2)
+    share = batches.local_share(16, mesh)
+    assert share.rows.tolist() == list(range(16))
+    batch = next(Stream([numbered(7)], settings_of(batch_size=16, pack=True), share=share))
+    placed = batches.to_devices(batch, mesh, share)
+    for ours, global_ in zip(batch, placed, strict=True):
+        assert global_.sharding == partitioning.batch_sharding(mesh)
+        np.testing.assert_array_equal(ours, global_)
+
+
+def test_a_global_array_takes_each_devices_rows_from_where_they_lie():
+    # As several processes would, each from its own rows; here one holds them all.
+    mesh = partitioning.make_mesh(data=4, model=2)
+    rows = np.arange(32).reshape(16, 2)
+    share = batches.Share(np.arange(16), 16)
+    array = batches.global_array(rows, partitioning.batch_sharding(mesh), share)
+    np.testing.assert_array_equal(array, rows)
+    assert {shard.data.shape for shard in array.addressable_shards} == {(4, 2)}
+
+
+# read_tables
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import importlib
 import itertools
 import json
 import os
@@ -19,7 +20,9 @@ import numpy as np
 import seqio
 import tensorflow as tf
 
+from medmt5 import task_modules
 from medmt5.formats.conll import read_conll, read_lines
+from medmt5.tables import DatasetConfig, Identity, Table, task_vocabulary
 from medmt5.vocabulary import Vocabulary
 
 DATA_DIR_VARIABLE = "MEDMT5_DATA_DIR"
@@ -31,7 +34,11 @@ class Format(Protocol):
     """How a task family becomes ids. Formats that can be decoded and scored have more methods.
 
     `prepare` runs once per split on all raw examples; `example` runs at load, with a generator
-    seeded by (seed, position), or with None for evaluation.
+    seeded by (seed, position), or with None where answers are scored.
+
+    A format keeps the arguments of its constructor as attributes of the same names, so that a cache
+    can make it again. One over joined text also has `tokens`, `chunks`, and, to make many examples
+    at once, `example_sizes` and `examples`: see `span_corruption`.
     """
 
     kind: str
@@ -236,6 +243,57 @@ def data_path(relative: str, *, origin: str) -> str:
     if not os.path.exists(path):
         raise ValueError(f"{path} does not exist; get the data from {origin}")
     return path
+
+
+def tasks_of(name: str, module: str | None = None) -> list[tuple[Any, float]]:
+    """The task, or the tasks of a mixture, with their rates.
+
+    Args:
+      name: as registered.
+      module: Python module to import first; those that gin files named are imported too.
+    """
+    task_modules.import_put_off()
+    if module:
+        importlib.import_module(module)
+    provider = get_task_or_mixture(name)
+    if isinstance(provider, seqio.Mixture):
+        return [(task, float(provider.get_rate(task))) for task in provider.tasks]
+    return [(provider, 1.0)]
+
+
+def open_split(
+    task: Any, split: str, lengths: Mapping[str, int], vocabulary: Vocabulary | None, seed: int = 0
+) -> tuple[Any, Iterable[Mapping[str, Any]]]:
+    """A task's format and the raw examples of a split, one after another.
+
+    Args:
+      task: a SeqIO task, ours or plain.
+      split: its name.
+      lengths: for the preprocessors of a plain SeqIO task.
+      vocabulary: replaces the one that the task was registered with.
+      seed: for the preprocessors of a plain SeqIO task.
+
+    Raises:
+      ValueError: a missing split.
+    """
+    if split not in task.splits:
+        raise ValueError(
+            f"task {task.name} has no split {split!r}; it has {', '.join(task.splits)}"
+        )
+    if isinstance(task, Task):
+        return task.make_format(vocabulary or task_vocabulary(task)), task.source.read(split)
+    dataset = task.get_dataset(lengths, split, shuffle=False, seed=seed)
+    return Identity(), map(decode_strings, dataset.as_numpy_iterator())
+
+
+def read_tables(config: DatasetConfig, vocabulary: Vocabulary | None) -> list[Table]:
+    """`batches.read_tables` from the sources."""
+    lengths = config.task_feature_lengths
+    tables = []
+    for task, rate in tasks_of(config.mixture_or_task_name, config.module):
+        format_, raws = open_split(task, config.split, lengths, vocabulary, config.seed)
+        tables.append(Table(task.name, rate, format_, format_.prepare(raws, lengths)))
+    return tables
 
 
 def get_task_or_mixture(name: str) -> Any:

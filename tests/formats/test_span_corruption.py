@@ -7,11 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from medmt5 import shuffling
 from medmt5.formats.span_corruption import (
+    Chunks,
     SpanCorruption,
     chunk_length,
     corrupt,
-    noise_mask,
+    noise_masks,
     span_counts,
 )
 
@@ -23,19 +25,21 @@ def test_1137_tokens_become_1024_inputs_and_229_targets():
     # 1137 - 171 + 57 + 1 (end of sequence) = 1024, and 171 + 57 + 1 = 229.
     assert span_counts(1137, density=0.15, mean_span=3.0) == (171, 57)
     assert chunk_length(1024) == 1137
-    tokens = np.arange(2, 1139)
-    inputs, targets = corrupt(
-        tokens, noise_mask(1137, np.random.default_rng(0)), first_sentinel=5000, eos_id=EOS
-    )
-    assert (len(inputs), len(targets)) == (1024, 229)
+    tokens = np.arange(2, 1139)[None]
+    masks = noise_masks(shuffling.key([0]), 1137)
+    inputs, targets = corrupt(tokens, masks, first_sentinel=5000, eos_id=EOS)
+    assert (inputs.shape, targets.shape) == ((1, 1024), (1, 229))
 
 
 def test_a_given_mask_gives_inputs_and_targets_worked_by_hand():
-    tokens = np.array([10, 11, 12, 13, 14, 15, 16, 17])
-    mask = np.array([0, 0, 1, 1, 0, 0, 0, 1], bool)
-    inputs, targets = corrupt(tokens, mask, first_sentinel=FIRST, eos_id=EOS)
-    assert inputs.tolist() == [10, 11, 999, 14, 15, 16, 998, EOS]
-    assert targets.tolist() == [999, 12, 13, 998, 17, EOS]
+    tokens = np.array([[10, 11, 12, 13, 14, 15, 16, 17]] * 2)
+    masks = np.array([[0, 0, 1, 1, 0, 0, 0, 1], [0, 1, 0, 0, 0, 0, 1, 1]], bool)
+    inputs, targets = corrupt(tokens, masks, first_sentinel=FIRST, eos_id=EOS)
+    assert inputs.tolist() == [
+        [10, 11, 999, 14, 15, 16, 998, EOS],
+        [10, 999, 12, 13, 14, 15, 998, EOS],
+    ]
+    assert targets.tolist() == [[999, 12, 13, 998, 17, EOS], [999, 11, 998, 16, 17, EOS]]
     assert inputs.dtype == targets.dtype == np.int32
 
 
@@ -77,9 +81,7 @@ def runs(mask):
 
 
 def test_masks_drop_exactly_the_share_in_exactly_the_number_of_spans():
-    rng = np.random.default_rng(0)
-    for _ in range(200):
-        mask = noise_mask(512, rng)
+    for mask in noise_masks(shuffling.key(np.arange(200)), 512):
         dropped, kept = runs(mask)
         # round(76.8) = 77 tokens in round(25.67) = 26 spans: 2.96 tokens each.
         assert mask.sum() == 77
@@ -89,11 +91,9 @@ def test_masks_drop_exactly_the_share_in_exactly_the_number_of_spans():
 
 def test_every_way_to_cut_is_equally_likely():
     # 12 tokens, 4 dropped in 2 spans: 1+3, 2+2, 3+1 dropped, and 1+7 ... 7+1 kept: 21 masks.
-    rng = np.random.default_rng(0)
     draws = 8400
-    counts = Counter(
-        noise_mask(12, rng, density=1 / 3, mean_span=2.0).tobytes() for _ in range(draws)
-    )
+    masks = noise_masks(shuffling.key(np.arange(draws)), 12, density=1 / 3, mean_span=2.0)
+    counts = Counter(mask.tobytes() for mask in masks)
     assert len(counts) == 21
     expected = draws / 21
     chi_square = sum((count - expected) ** 2 / expected for count in counts.values())
@@ -125,8 +125,10 @@ def reassemble(inputs, targets):
 def test_nothing_is_lost(length, seed, density, mean_span):
     rng = np.random.default_rng(seed)
     tokens = rng.integers(2, 500, length)
-    mask = noise_mask(length, rng, density=density, mean_span=mean_span)
-    inputs, targets = corrupt(tokens, mask, first_sentinel=FIRST, eos_id=EOS)
+    (mask,) = masks = noise_masks(
+        shuffling.key([seed]), length, density=density, mean_span=mean_span
+    )
+    (inputs,), (targets,) = corrupt(tokens[None], masks, first_sentinel=FIRST, eos_id=EOS)
     dropped, spans = span_counts(length, density=density, mean_span=mean_span)
     assert mask.sum() == dropped
     assert inputs[-1] == targets[-1] == EOS
@@ -137,10 +139,50 @@ def test_nothing_is_lost(length, seed, density, mean_span):
     assert reassemble(inputs, targets) == tokens.tolist()
 
 
+def plainly(tokens, key, *, density, mean_span):
+    """The same corruption token by token, in Python integers, as the definitions read."""
+
+    def number(place):
+        x = (int(key) + (place + 1) * 0x9E3779B97F4A7C15) % 2**64
+        x = ((x ^ x >> 30) * 0xBF58476D1CE4E5B9) % 2**64
+        x = ((x ^ x >> 27) * 0x94D049BB133111EB) % 2**64
+        return x ^ x >> 31
+
+    dropped, spans = span_counts(len(tokens), density=density, mean_span=mean_span)
+
+    def lengths(items, first):
+        """Cut where the smallest numbers stand; the first three of a key are not for cuts."""
+        order = sorted(range(items - 1), key=lambda place: number(3 + first + place))
+        edges = [0, *sorted(place + 1 for place in order[: spans - 1]), items]
+        return [end - start for start, end in zip(edges, edges[1:], strict=False)]
+
+    gaps = lengths(dropped, 0)
+    kept = lengths(len(tokens) - dropped, dropped - 1)
+    inputs, targets, at = [], [], 0
+    for span, (keep, drop) in enumerate(zip(kept, gaps, strict=True)):
+        inputs += [*tokens[at : at + keep], FIRST - span]
+        targets += [FIRST - span, *tokens[at + keep : at + keep + drop]]
+        at += keep + drop
+    return [*inputs, EOS], [*targets, EOS]
+
+
+@pytest.mark.parametrize("options", [{}, {"density": 0.4, "mean_span": 1.5}])
+@pytest.mark.parametrize("length", [2, 3, 13, 141])
+def test_many_chunks_at_once_are_those_of_a_plain_loop(length, options):
+    options = {"density": 0.15, "mean_span": 3.0} | options
+    tokens = np.random.default_rng(length).integers(2, 500, (40, length))
+    keys = shuffling.key(9, np.arange(40))
+    masks = noise_masks(keys, length, **options)
+    inputs, targets = corrupt(tokens, masks, first_sentinel=FIRST, eos_id=EOS)
+    for row in range(40):
+        expected = plainly(tokens[row].tolist(), keys[row], **options)
+        assert (inputs[row].tolist(), targets[row].tolist()) == expected
+
+
 @pytest.mark.parametrize("length", [0, 1])
 def test_a_chunk_without_two_tokens_is_refused(length):
     with pytest.raises(ValueError, match=f"chunk of {length} tokens cannot be corrupted"):
-        noise_mask(length, np.random.default_rng(0))
+        noise_masks(shuffling.key([0]), length)
 
 
 def test_inputs_that_hold_no_chunk_are_refused():
@@ -163,6 +205,33 @@ def test_chunks_are_the_joined_documents_cut_and_nothing_else(sample_vocabulary)
     for chunk in chunks:
         example = format_.example(chunk, np.random.default_rng(0))
         assert len(example["inputs"]) <= 64 and len(example["targets"]) <= 32
+
+
+@pytest.mark.parametrize("copy_rate", [0.0, 0.5])
+def test_examples_are_the_same_alone_and_among_others_and_of_the_sizes_foretold(
+    sample_vocabulary, copy_rate
+):
+    format_ = SpanCorruption(sample_vocabulary, copy_rate=copy_rate)
+    chunks = Chunks(np.random.default_rng(0).integers(3, 1900, 1234), 40)
+    indices = np.array([*range(len(chunks)), 0, 0, 30])  # the last chunk has 34 tokens
+    keys = shuffling.key(1, np.arange(len(indices)))
+    made = format_.examples(chunks, indices, keys)
+    sizes = format_.example_sizes(chunks, indices, keys)
+    assert len(np.unique(sizes, axis=0)) > 1
+    for i, example in enumerate(made):
+        assert [len(example["inputs"]), len(example["targets"])] == sizes[i].tolist()
+        (alone,) = format_.examples(chunks, indices[i : i + 1], keys[i : i + 1])
+        for name in ("inputs", "targets"):
+            np.testing.assert_array_equal(example[name], alone[name])
+    assert made[0]["inputs"].tolist() != made[-2]["inputs"].tolist()  # another key
+
+
+@pytest.mark.parametrize("total, count, last", [(80, 2, 40), (81, 2, 40), (82, 3, 2), (1, 0, 0)])
+def test_a_last_chunk_of_one_token_is_left_out(total, count, last):
+    chunks = Chunks(np.arange(total), 40)
+    assert len(chunks) == count
+    assert [len(chunk["tokens"]) for chunk in chunks[-1:]] == [last][:count]
+    assert chunks.lengths(np.arange(count)).tolist()[-1:] == [last][:count]
 
 
 def test_an_example_can_be_made_again_from_its_seed(sample_vocabulary):
