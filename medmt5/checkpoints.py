@@ -15,8 +15,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 from etils import epath
+from jax.experimental import multihost_utils
 
 from medmt5.files import absolute, write_text
 from medmt5.models.t5 import T5Config
@@ -88,27 +90,22 @@ class Checkpoints:
         unreadable: list[str] = []
         for step in steps:
             path = os.path.join(self.model_dir, f"{PREFIX}_{step}")
+            restored, reason = None, "by another process"
             try:
                 check_shapes(path, target)
-                restored = self._manager.restore(
-                    step,
-                    args=ocp.args.Composite(
-                        state=ocp.args.StandardRestore(target), input=ocp.args.JsonRestore()
-                    ),
-                )
-                state, position = TrainState(**restored["state"]), restored["input"]
+                restored = _read(path, target)
             except ShapeError:
                 raise
             except Exception as error:  # Orbax and TensorStore raise many kinds
-                log.warning(
-                    "%s cannot be read (%s); falling back to the checkpoint before it",
-                    path, _reason(error),
-                )  # fmt: skip
-                unreadable.append(path)
-                continue
-            if unreadable:
-                self._set_aside(unreadable)
-            return state, position
+                reason = _reason(error)
+            if _in_all_processes(restored is not None):
+                if unreadable:
+                    self._set_aside(unreadable)
+                return restored
+            log.warning(
+                "%s cannot be read (%s); falling back to the checkpoint before it", path, reason
+            )
+            unreadable.append(path)
         if steps:
             raise ValueError(f"none of the checkpoints in {self.model_dir} can be read")
         return None
@@ -121,6 +118,7 @@ class Checkpoints:
                 if aside.exists():
                     aside.rmtree()
                 epath.Path(path).rename(aside)
+        multihost_utils.sync_global_devices("unreadable checkpoints are set aside")
         self._manager = self._open()
 
     def close(self) -> None:
@@ -131,6 +129,23 @@ class Checkpoints:
 
 class ShapeError(ValueError):
     """A checkpoint of another model, optimiser or choice of trainable parameters."""
+
+
+def _read(path: str, target: Mapping[str, Any]) -> tuple[TrainState, dict[str, Any]]:
+    """A checkpoint's state and input position.
+
+    Not through Orbax's manager, where the other processes would wait for one that fails.
+    """
+    folder = epath.Path(path)
+    state = ocp.StandardCheckpointHandler().restore(
+        folder / "state", args=ocp.args.StandardRestore(target)
+    )
+    position = ocp.JsonCheckpointHandler().restore(folder / "input")
+    return TrainState(**state), position
+
+
+def _in_all_processes(succeeded: bool) -> bool:
+    return bool(multihost_utils.process_allgather(np.array(succeeded)).all())
 
 
 def _reason(error: Exception) -> str:

@@ -17,7 +17,7 @@ from typing import Any
 import jax
 from jax.sharding import Mesh
 
-from medmt5 import batches, restore, step
+from medmt5 import batches, partitioning, restore, step
 from medmt5.batches import DatasetConfig, Table
 from medmt5.convert.source import open_source
 from medmt5.files import write_text
@@ -48,8 +48,11 @@ def mean_loss(
 ) -> dict[str, float]:
     """Loss in nats and accuracy per target token, without dropout, over `limit` batches."""
     sums: dict[str, float] = {}
-    for batch in itertools.islice(batches.evaluation_batches(tables, config), limit):
-        metrics = evaluate_batch(state.params, state.frozen, batches.to_devices(batch, mesh))
+    share = batches.local_share(config.batch_size, mesh)
+    made = batches.evaluation_batches(tables, config, share=share)
+    for batch in itertools.islice(made, limit):
+        placed = batches.to_devices(batch, mesh, share)
+        metrics = evaluate_batch(state.params, state.frozen, placed)
         for name, value in jax.device_get(metrics).items():
             sums[name] = sums.get(name, 0.0) + float(value)
     weight = max(sums["weight"], 1e-9)
@@ -205,6 +208,7 @@ def evaluate(
     search: Search = Search(),
     batch_size: int = 32,
     limit: int | None = None,
+    mesh: Mesh | None = None,
     describe_config: Callable[[], str] | None = None,
     dry_run: bool = False,
 ) -> dict[str, dict[str, Any]]:
@@ -220,6 +224,7 @@ def evaluate(
       search: how answers are sought, and what their scores are.
       batch_size: rows per batch.
       limit: examples per task; None for all.
+      mesh: devices; all on the data axis by default.
       describe_config: gives the text to keep as `config.gin`.
       dry_run: read everything, decode nothing.
 
@@ -235,18 +240,21 @@ def evaluate(
     vocabulary = vocabulary or restore.vocabulary_of(source)
     tables = batches.read_tables(dataset_cfg, vocabulary)
     architecture = Architecture.t5(source.config)
-    params = restore.load_params(source, architecture)
+    mesh = mesh or partitioning.make_mesh()
+    params = restore.load_params(source, architecture, architecture.shardings(mesh))
     if dry_run:
         log.info("dry run: checkpoint and data are sound; nothing was decoded or written")
         return {}
-    if describe_config:
+    if describe_config and is_chief():
         write_text(os.path.join(output_dir, "config.gin"), describe_config())
     predictor = Predictor(
         architecture, params, eos_id=vocabulary.eos_id, batch_size=batch_size, search=search
     )
-    scores = score_tables(predictor, tables, output_dir=output_dir, modes=modes, limit=limit)
-    print(score_table(scores))
-    log.info("predictions and scores are in %s", output_dir)
+    with jax.set_mesh(mesh):
+        scores = score_tables(predictor, tables, output_dir=output_dir, modes=modes, limit=limit)
+    if is_chief():
+        print(score_table(scores))
+        log.info("predictions and scores are in %s", output_dir)
     return scores
 
 

@@ -1,6 +1,8 @@
 """Runs a model over many examples: sorted by length, padded to a few shapes, compiled once each.
 
-Also says what is searched for, and what a score is.
+Also says what is searched for, and what a score is. Under a mesh (`jax.set_mesh`) the rows of a
+batch are split over its batch axes where they divide; every process gives the same examples and
+gets all answers.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from medmt5 import decoding
+from medmt5.partitioning import gather, on_all_devices
 from medmt5.reporting import duration
 from medmt5.search import ExactSearch
 from medmt5.state import Architecture, Params
@@ -148,15 +151,17 @@ class Predictor:
         )
         if search.method == "greedy":
             slots = min(self.batch_size, source.shape[0])
-            return decoding.greedy(model, source, width=self.width, slots=slots, **given)
-        return decoding.beam_search(
-            model,
-            source,
-            num_beams=search.num_beams,
-            alpha={"mean": None, "brevity": 0.6}.get(search.score, 0.0),
-            renormalise=search.score == "renormalised",
-            **given,
-        )
+            decoded = decoding.greedy(model, source, width=self.width, slots=slots, **given)
+        else:
+            decoded = decoding.beam_search(
+                model,
+                source,
+                num_beams=search.num_beams,
+                alpha={"mean": None, "brevity": 0.6}.get(search.score, 0.0),
+                renormalise=search.score == "renormalised",
+                **given,
+            )
+        return gather(decoded)
 
     def predict(
         self,
@@ -204,7 +209,8 @@ class Predictor:
                 constraint = format_.constraint(padded, length)
             if limit is None:
                 limit = bucket(max(format_.max_target_length(e) for e in part))
-            predictions = decode(jnp.asarray(source), constraint, limit)
+            source, constraint = on_all_devices((jnp.asarray(source), constraint))
+            predictions = decode(source, constraint, limit)
             for i, prediction in zip(chosen, predictions, strict=False):
                 results[i] = prediction
             done += len(chosen)

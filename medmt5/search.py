@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from medmt5.decoding import greedy
+from medmt5.partitioning import gather, on_all_devices
 from medmt5.state import Architecture, Params
 
 
@@ -66,9 +67,10 @@ class ExactSearch:
 
     def _run_greedy(self, params: Params, source: Any, constraint: Any, *, max_length: int):
         model = self.architecture.merge(params)
-        return greedy(
+        decoded = greedy(
             model, source, max_length=max_length, eos_id=self.eos_id, constraint=constraint
-        ).tokens
+        )
+        return gather(decoded.tokens)
 
     def _complete(self, params: Params, encoded: Any, source: Any, constraint: Any, prefix: Any):
         """Complete every prefix (rows, length; -1 after its end) and score all choices on the way.
@@ -109,7 +111,7 @@ class ExactSearch:
             total = jax.lax.map(
                 lambda row: jax.nn.logsumexp(model.logits(row), axis=-1, keepdims=True), hidden
             )
-        return tokens, jnp.where(mask, logits - total, -jnp.inf), ids
+        return gather((tokens, jnp.where(mask, logits - total, -jnp.inf), ids))
 
     def search(
         self, source_tokens: np.ndarray, constraint: Any, *, max_length: int, passes: int = 1000
@@ -141,7 +143,7 @@ class ExactSearch:
             for row, beginning in enumerate(beginnings):
                 prefix[row, : len(beginning)] = beginning
             tokens, log_probs, ids = jax.device_get(
-                self._score(self.params, encoded, source, constraint, jnp.asarray(prefix))
+                self._score(self.params, encoded, source, constraint, on_all_devices(prefix))
             )
             used += len(beginnings)
             for row, beginning in enumerate(beginnings):

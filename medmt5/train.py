@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import jax
 import optax
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
 from medmt5 import batches, checkpoints, evaluate, partitioning, reporting, step
@@ -263,7 +264,7 @@ def _loop(
             scalars.write(n, progress.report())
 
     while True:
-        last = at >= periods.total or stop.asked
+        last = at >= periods.total or stop.reached(at)
         if at > start and (at % periods.evaluate == 0 or at == periods.total):
             report()
             output_dir = os.path.join(saver.model_dir, "eval", f"step_{at}")
@@ -293,21 +294,35 @@ def _loop(
 
 
 class _StopSignal:
-    """Remembers SIGTERM (preemption) and the first Ctrl-C, so that the loop can save and end."""
+    """SIGTERM (preemption) and the first Ctrl-C let the loop save and end.
+
+    Several processes have to end at the same step. JAX's preemption service has its own handler of
+    SIGTERM and agrees on one without holding a step up: the one after the latest that any of them
+    has begun when the signal is noticed, within about a second.
+    """
 
     def __init__(self):
-        self.asked = False
+        self._asked = False
+        self._several = jax.process_count() > 1
         self._before: dict[int, Any] = {}
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in (signal.SIGINT,) if self._several else (signal.SIGTERM, signal.SIGINT):
             try:
                 self._before[number] = signal.signal(number, self._ask)
             except ValueError:  # not in the main thread
                 pass
 
     def _ask(self, number, frame) -> None:
-        if self.asked and number == signal.SIGINT:
+        if self._asked and number == signal.SIGINT:
             raise KeyboardInterrupt
-        self.asked = True
+        self._asked = True
+        if self._several:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    def reached(self, step: int) -> bool:
+        """Whether to save this step and end; in several processes, the same in all."""
+        if self._several:
+            return multihost_utils.reached_preemption_sync_point(step)
+        return self._asked
 
     def restore(self) -> None:
         for number, handler in self._before.items():

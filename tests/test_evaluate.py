@@ -18,6 +18,7 @@ def scored(model, output, **changes):
         output_dir=str(output),
         batch_size=8,
         limit=12,
+        mesh=tiny.one_device(),
     )
     return evaluate.evaluate(**(choices | changes))
 

@@ -184,27 +184,7 @@ def mesh_of(recipe: Recipe, topology: Topology, compiler: str) -> Mesh:
     """
     if compiler not in PLUGINS:
         return recipe.mesh
-    data, fsdp, model = recipe.mesh.devices.shape
-    chips = devices(topology, compiler)
-    try:
-        return partitioning.make_mesh(data, fsdp, model, devices=chips)
-    except NotImplementedError as error:
-        fitting = [fsdp for fsdp in range(1, len(chips) + 1) if _lies(fsdp, model, chips)]
-        raise ValueError(
-            f"mesh data={data} x fsdp={fsdp} x model={model} does not lie along the sides "
-            f"{' x '.join(map(str, topology.shape))} of {topology.name}: each axis has to be a "
-            f"product of whole sides; use fsdp={' or '.join(map(str, fitting))}"
-        ) from error
-
-
-def _lies(fsdp: int, model: int, chips: list[Any]) -> bool:
-    if len(chips) % (fsdp * model):
-        return False
-    try:
-        partitioning.make_mesh(-1, fsdp, model, devices=chips)
-    except NotImplementedError:
-        return False
-    return True
+    return partitioning.make_mesh(*recipe.mesh.devices.shape, devices=devices(topology, compiler))
 
 
 def gpu_description(chip: Chip) -> str:
