@@ -218,6 +218,7 @@ def whole(tmp_path_factory):
     return gin_file, folder
 
 
+@pytest.mark.slow  # a dozen runs
 def test_a_run_killed_at_random_points_ends_with_the_same_bits(whole, tmp_path):
     gin_file = tmp_path / "run.gin"
     gin_file.write_text(GIN)

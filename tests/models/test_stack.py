@@ -62,7 +62,6 @@ def plain(**changes):
 @pytest.mark.parametrize(
     "scan_layers, remat_policy, per_layer",
     [
-        (True, "none", False),
         (True, "full", False),
         (False, "minimal", False),
         (True, "minimal", True),

@@ -106,7 +106,7 @@ def tokens(rows, length, seed=0):
         pytest.param((768, 12, 12, 2048), 582_401_280, id="base"),
         pytest.param((1024, 16, 24, 2816), 1_229_581_312, id="large", marks=pytest.mark.slow),
         pytest.param((2048, 32, 24, 5120), 3_742_619_648, id="xl", marks=pytest.mark.slow),
-        pytest.param((4096, 64, 24, 10240), 12_921_057_280, id="xxl"),
+        pytest.param((4096, 64, 24, 10240), 12_921_057_280, id="xxl", marks=pytest.mark.slow),
     ],
 )
 def test_every_mt5_size_has_its_published_number_of_parameters(size, count):

@@ -182,11 +182,12 @@ def test_a_mesh_that_does_not_lie_in_the_torus_names_those_that_do():
     assert "use fsdp=1 or 4 or 16 or 64" in made.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "size, count",
     [
         ("large", 1_229_581_312),
-        pytest.param("xl", 3_742_619_648, marks=pytest.mark.slow),
+        ("xl", 3_742_619_648),
     ],
 )
 def test_mt5_large_and_xl_have_as_many_parameters_as_the_checkpoints(size, count):

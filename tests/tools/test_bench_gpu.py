@@ -15,6 +15,8 @@ sys.path.insert(0, str(ROOT / "tools"))
 
 import bench_gpu as tool  # noqa: E402 (the tools folder is no package)
 
+pytestmark = pytest.mark.slow  # each job is a process that compiles
+
 TINY = tool.Step("medmt5", "quick", 512, 32, 16, 2)
 
 

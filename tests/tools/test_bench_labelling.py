@@ -15,6 +15,8 @@ import bench_labelling as tool  # noqa: E402 (the tools folder is no package)
 from medmt5.formats.labelling import Labelling  # noqa: E402
 from medmt5.state import Architecture  # noqa: E402
 
+pytestmark = pytest.mark.slow  # compiles every method
+
 SIZES = ["--layers", "1", "--embed", "32", "--heads", "2", "--mlp", "32"]
 GRID = ["--vocabularies", "1024", "--words", "5", "--batches", "2", "--widths", "4"]
 

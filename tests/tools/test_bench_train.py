@@ -19,6 +19,8 @@ from medmt5.models.t5 import T5Config  # noqa: E402
 from medmt5.reporting import training_flops  # noqa: E402
 from medmt5.state import Architecture, flat_params  # noqa: E402
 
+pytestmark = pytest.mark.slow  # each contender is a process that compiles
+
 CASE = worker.Case(
     part="train",
     dtype="float32",
