@@ -16,6 +16,10 @@ _CALLS = re.compile(r"(?:calls|to_apply|body|condition)=%?([\w.\-]+)")
 _BRANCHES = re.compile(r"branch_computations=\{([^}]*)\}")
 _ARRAY = re.compile(r"\b(pred|[a-z]+\d+\w*)\[([\d,]*)\]")
 _TRIPS = re.compile(r'known_trip_count["\s:={]+n["\s:]+"?(\d+)')
+_CONDITION = re.compile(r"condition=%?([\w.\-]+)")
+# TPU's text does not say how often a loop runs: its condition compares a counter with a constant.
+_CONSTANT = re.compile(r"= s32\[\]\S* constant\((\d+)\)")
+_BELOW = re.compile(r"ROOT .* compare\(.*direction=LT")
 
 
 class Collective(NamedTuple):
@@ -44,6 +48,7 @@ def collectives(text: str, chips: int) -> list[Collective]:
     """
     found: dict[tuple[str, str], tuple[str, str, int]] = {}
     calls: dict[str, list[tuple[str, float]]] = collections.defaultdict(list)
+    bounds = _bounds(text)
     inside = entry = ""
     for number, line in enumerate(text.splitlines()):
         if start := _COMPUTATION.match(line):
@@ -61,7 +66,8 @@ def collectives(text: str, chips: int) -> list[Collective]:
                 found[key] = (inside, kind, _sent(kind, shapes, bool(asynchronous), group))
         if " while(" in line:
             trips = _TRIPS.search(line)
-            times = float(trips[1]) if trips else math.inf
+            condition = _CONDITION.search(line)
+            times = float(trips[1]) if trips else bounds.get(condition and condition[1], math.inf)
         else:
             times = 1.0
         called = _CALLS.findall(line)
@@ -84,6 +90,20 @@ def collectives(text: str, chips: int) -> list[Collective]:
         for kind in KINDS
         if kind in totals
     ]
+
+
+def _bounds(text: str) -> dict[str | None, float]:
+    """Of each computation that compares a counter with one constant: that constant."""
+    found: dict[str | None, float] = {}
+    inside, constants = "", []
+    for line in text.splitlines():
+        if start := _COMPUTATION.match(line):
+            inside, constants = start[2], []
+        elif constant := _CONSTANT.search(line):
+            constants.append(float(constant[1]))
+        elif _BELOW.search(line) and len(constants) == 1:
+            found[inside] = constants[0]
+    return found
 
 
 def _runs(calls: Mapping[str, Iterable[tuple[str, float]]], entry: str) -> dict[str, float]:

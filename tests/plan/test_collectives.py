@@ -55,6 +55,20 @@ def test_the_text_of_a_tpu_program():
     ]
 
 
+CONDITION = """
+%cond (carry: (s32[], f32[6])) -> pred[] {
+  %constant.7 = s32[]{:T(128)} constant(24)
+  %counter = s32[]{:T(128)} get-tuple-element(%carry), index=0
+  ROOT %lt = pred[]{:T(512)} compare(%counter, %constant.7), direction=LT
+}
+"""
+
+
+def test_the_length_of_a_loop_is_read_from_its_condition_where_nothing_else_gives_it():
+    known = TPU.replace("LENGTH", ', backend_config={"known_trip_count":{"n":"24"}}')
+    assert collectives(CONDITION + TPU.replace("LENGTH", ""), chips=16) == collectives(known, 16)
+
+
 GPU = """
 ENTRY %main.5 (p: f32[6]) -> f32[6] {
   %ag = ((f32[16]{0}, s32[2,96]{1,0}), (f32[128]{0}, s32[16,96]{1,0})) all-gather-start(%p, %q), \
