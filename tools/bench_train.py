@@ -11,7 +11,7 @@ cores. Prints Markdown.
 
 | part | what takes turns |
 |---|---|
-| train | one update with Adafactor, full rows, without dropout; ours also as a scan |
+| train | one update with Adafactor, full rows, without dropout |
 | gradients | the same without the optimiser |
 | dropout | the same as train at rate 0.1, T5's own |
 | sentences | updates on real sentences: packed by ours, one per row and packed by SeqIO in T5X |
@@ -194,7 +194,7 @@ def contenders(part: str, dtype: str, given: argparse.Namespace, examples: str) 
         case = dataclasses.replace(case, target=given.decode_length)
     found = [Contender("ours", *ours, case)]
     if part == "train":
-        found.append(Contender("ours, scanned", *ours, dataclasses.replace(case, scanned=True)))
+        found.append(Contender("ours, unrolled", *ours, dataclasses.replace(case, unrolled=True)))
     if given.t5x:
         found.append(Contender("T5X", *t5x, case, given.t5x))
     if given.torch:

@@ -33,7 +33,7 @@ LOSS = step.LossConfig(z_loss=0.0)  # PyTorch's model has no z-loss
 def make(case: Case) -> Job:
     if case.part == "products":
         return products(case)
-    layers = dict(scan_layers=True, remat_policy="minimal") if case.scanned else {}
+    layers = {} if case.unrolled else dict(scan_layers=True, remat_policy="minimal")
     architecture = Architecture.t5(T5Config(**case.sizes(), **layers))
     shapes = {name: leaf.shape for name, leaf in flat_params(architecture.shapes).items()}
     arrays = {name: jnp.asarray(array) for name, array in parameters(shapes).items()}

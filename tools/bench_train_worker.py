@@ -38,7 +38,8 @@ class Case:
       source, target: tokens per row, padding included; in "decode" target counts decoded tokens.
       dropout: rate.
       packed: several examples share a row; only in "sentences".
-      scanned: layers as a scan that keeps little (SCAN_LAYERS, REMAT_POLICY 'minimal'); ours alone.
+      unrolled: layers written out, all activations kept; ours alone, which scans otherwise, as the
+        gin files of models do.
       examples: a JSON file with a list of {"inputs": ids, "targets": ids}.
       products: (batch, m, k, n) of each product.
       threads: cores that all workers have.
@@ -56,7 +57,7 @@ class Case:
     target: int
     dropout: float = 0.0
     packed: bool = False
-    scanned: bool = False
+    unrolled: bool = False
     examples: str = ""
     products: Sequence[Sequence[int]] = ()
     threads: int = 1

@@ -75,9 +75,9 @@ def test_contenders_compute_the_same_and_are_in_the_table(tmp_path, capsys):
     captured = capsys.readouterr()
     assert "T5X is left out: --t5x DIR names its folder" in captured.err
     names = [record["contender"] for record in train["contenders"]]
-    assert names == ["ours", "ours, scanned", "PyTorch"]
-    ours, scanned, theirs = train["contenders"]
-    assert scanned["losses"][0] == pytest.approx(ours["losses"][0], abs=1e-5)
+    assert names == ["ours", "ours, unrolled", "PyTorch"]
+    ours, unrolled, theirs = train["contenders"]
+    assert unrolled["losses"][0] == pytest.approx(ours["losses"][0], abs=1e-5)
     # Rounding of float32 sums; a loss of 8.3 has seven digits.
     assert theirs["losses"][0] == pytest.approx(ours["losses"][0], abs=1e-5)
     assert ours["losses"][2] < ours["losses"][1] < ours["losses"][0]
