@@ -1,6 +1,7 @@
 """Eight simulated devices for every test, and the vocabulary that ships with the project."""
 
 import os
+import signal
 from pathlib import Path
 
 # Read by JAX when it is imported, so these lines come before any import of it. Nearly all of the
@@ -21,6 +22,10 @@ os.environ.setdefault(
 )
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
+
+# A shell that starts the suite in the background has it ignore Ctrl-C, which programs that tests
+# start would inherit, to wait for ever when it is sent to them.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 import importlib.resources  # noqa: E402 - after the environment is set
 
