@@ -23,7 +23,6 @@ from medmt5.packing import pack
 from medmt5.partitioning import batch_sharding
 from medmt5.step import Batch
 from medmt5.tables import DatasetConfig, Table
-from medmt5.tables import task_vocabulary as task_vocabulary  # for users of this module
 from medmt5.vocabulary import Vocabulary
 
 log = logging.getLogger(__name__)

@@ -15,8 +15,6 @@ from jaxtyping import Int
 
 from medmt5.packing import fill, pack, suggested_targets
 
-WINDOW = 1024  # examples packed together, as in training
-
 
 def main(arguments: Sequence[str]) -> None:
     """The command line of `medmt5 inspect`."""
@@ -92,6 +90,8 @@ def advice(sizes: Int[np.ndarray, "examples 2"], lengths: Mapping[str, int]) -> 
       sizes: tokens of inputs and targets of each example.
       lengths: row lengths in tokens.
     """
+    from medmt5.batches import WINDOW
+
     limits = [lengths["inputs"], lengths["targets"]]
     some = sizes[np.random.default_rng(0).permutation(len(sizes))[:WINDOW]]
     line = f"packed: {_fill(np.minimum(some, limits), lengths):.1f} % real tokens"

@@ -35,6 +35,7 @@ from medmt5.state import (
     state_shardings,
 )
 from medmt5.step import LossConfig
+from medmt5.tables import task_vocabulary
 from medmt5.vocabulary import Vocabulary
 
 log = logging.getLogger(__name__)
@@ -336,7 +337,7 @@ def _vocabulary_of(tables: list[batches.Table], config: DatasetConfig) -> Vocabu
     from medmt5.formats.task import get_task_or_mixture
 
     provider = get_task_or_mixture(config.mixture_or_task_name)
-    return batches.task_vocabulary(provider)
+    return task_vocabulary(provider)
 
 
 if __name__ == "__main__":

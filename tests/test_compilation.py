@@ -5,7 +5,6 @@ import subprocess
 import sys
 
 import jax
-import pytest
 import tiny
 
 from medmt5.compilation import keep_compiled_programs
@@ -51,7 +50,6 @@ def test_a_home_that_cannot_be_written_is_said_and_does_no_harm(tmp_path):
     assert "compiled programs are not kept" in made.stderr
 
 
-@pytest.mark.skipif(not jax.config.jax_compilation_cache_dir, reason="none is set in this process")
 def test_a_folder_that_is_set_already_stays():
     before = jax.config.jax_compilation_cache_dir
     keep_compiled_programs()

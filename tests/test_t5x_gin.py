@@ -529,6 +529,9 @@ EVAL_PERIOD = 100
 LEARNING_RATE_FACTORS = 'constant'
 BASE_LEARNING_RATE = 0.001
 train_script.train.eval_examples = 2
+# As the network that T5X's file names; another program adds in another order.
+SCAN_LAYERS = False
+REMAT_POLICY = 'none'
 """
 # The sizes of `t5x_file`.
 SMALL = [

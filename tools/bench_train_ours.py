@@ -15,6 +15,7 @@ from bench_train_worker import (
     SENTENCE_BATCHES,
     Case,
     Job,
+    compiled,
     full_batch,
     parameters,
     real_tokens,
@@ -43,18 +44,6 @@ def make(case: Case) -> Job:
     if case.part == "gradients":
         return gradients(case, architecture, params)
     return training(case, architecture, params)
-
-
-def compiled(jitted: Any, *arguments: Any) -> tuple[Any, dict[str, Any]]:
-    """The program, and what compiling it took and says."""
-    began = time.perf_counter()
-    program = jitted.lower(*arguments).compile()
-    memory = program.memory_analysis()
-    facts = {
-        "compile_seconds": time.perf_counter() - began,
-        "temporary_mib": memory.temp_size_in_bytes / 2**20,
-    }
-    return program, facts
 
 
 class Ready:

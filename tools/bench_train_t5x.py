@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import json
-import time
 from typing import Any
 
 import jax
@@ -17,6 +16,7 @@ from bench_train_worker import (
     SENTENCE_BATCHES,
     Case,
     Job,
+    compiled,
     full_batch,
     parameters,
     real_tokens,
@@ -61,18 +61,6 @@ def initial_variables(model: Any, case: Case) -> Any:
     arrays = parameters({name: leaf.shape for name, leaf in flat.items()})
     params = {name: jnp.asarray(array) for name, array in arrays.items()}
     return {**variables, "params": traverse_util.unflatten_dict(params, sep="/")}
-
-
-def compiled(jitted: Any, *arguments: Any) -> tuple[Any, dict[str, Any]]:
-    """The program, and what compiling it took and says."""
-    began = time.perf_counter()
-    program = jitted.lower(*arguments).compile()
-    memory = program.memory_analysis()
-    facts = {
-        "compile_seconds": time.perf_counter() - began,
-        "temporary_mib": memory.temp_size_in_bytes / 2**20,
-    }
-    return program, facts
 
 
 def sentences(case: Case) -> list[dict[str, np.ndarray]]:

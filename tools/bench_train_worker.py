@@ -91,6 +91,18 @@ class Job(NamedTuple):
     facts: dict[str, Any]
 
 
+def compiled(jitted: Any, *arguments: Any) -> tuple[Any, dict[str, Any]]:
+    """A program of JAX, and what compiling it took and says."""
+    began = time.perf_counter()
+    program = jitted.lower(*arguments).compile()
+    memory = program.memory_analysis()
+    facts = {
+        "compile_seconds": time.perf_counter() - began,
+        "temporary_mib": memory.temp_size_in_bytes / 2**20,
+    }
+    return program, facts
+
+
 def serve(make: Callable[[Case], Job]) -> None:
     """Answer the parent until it closes the pipe."""
     # Libraries print; the parent's pipe is for answers alone.

@@ -24,6 +24,10 @@ from medmt5.partitioning import BATCH_AXES, batch_shards
 MEASURED = ("cpu",)
 PLATFORMS = ("tpu", "gpu", "cpu")
 
+# The least that a kernel's softmax may subtract. Far more than a masked score: where a query sees
+# nothing, all weights are exp(MASKED - LEAST), which is zero.
+LEAST = -1e9
+
 
 class _Options(NamedTuple):
     """What is known when tracing."""
@@ -121,6 +125,13 @@ def cost(
         flops=2 * products * scores * query.shape[3],
         transcendentals=scores,
         bytes_accessed=2 * (query.nbytes + key.nbytes),
+    )
+
+
+def like(x: Array, shape: tuple[int, ...], dtype: Any = None) -> jax.ShapeDtypeStruct:
+    """A kernel's result that differs between devices of a mesh as `x` does."""
+    return jax.ShapeDtypeStruct(
+        shape, dtype or x.dtype, manual_axis_type=jax.typeof(x).manual_axis_type
     )
 
 

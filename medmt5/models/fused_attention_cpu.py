@@ -10,12 +10,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from medmt5.models.attention import MASKED, toeplitz
+from medmt5.models.fused_attention import LEAST
 
 # Scores of a row from which on a loop is faster than one large product: results/attention.md.
 FEW_SCORES = 2**14
-
-# Far more than a masked score: where a query sees nothing, all weights are exp(MASKED - LEAST), 0.
-LEAST = -1e9
 
 
 def block_size(

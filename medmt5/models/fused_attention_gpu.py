@@ -18,7 +18,7 @@ from jax.experimental.pallas import triton
 from jaxtyping import Array, Float, Int
 
 from medmt5.models.attention import MASKED
-from medmt5.models.fused_attention import cost
+from medmt5.models.fused_attention import LEAST, cost, like
 
 # Queries that a program holds in the forward pass, and all other blocks: the backward pass keeps
 # more of them at once.
@@ -26,10 +26,6 @@ WIDE, NARROW = 128, 64
 
 # Bytes of one position of one head: beyond, the blocks outgrow the shared memory of an A100.
 MOST_BYTES = 256
-
-# The least that the softmax may subtract. Far more than a masked score: where a query sees nothing,
-# all weights are exp(MASKED - LEAST), which is zero.
-LEAST = -1e9
 
 
 def block_size(
@@ -56,7 +52,7 @@ def forward(
     return _call(
         functools.partial(_forward_kernel, causal=causal),
         (length // WIDE, heads, batch),
-        [_like(query, query.shape), _like(query, (batch, heads, length), jnp.float32)],
+        [like(query, query.shape), like(query, (batch, heads, length), jnp.float32)],
         cost=cost(query, key, products=2),
         warps=8,  # with four the compiler runs out of registers
         interpret=interpret,
@@ -103,15 +99,15 @@ def backward(
         run = _call(kernel, grid, list(results), cost=taken, warps=4, interpret=interpret)
         return run(*arrays)
 
-    like_key = _like(query, key.shape)
+    like_key = like(query, key.shape)
     (of_query,) = gradient(
-        _of_query_kernel, 3, (query_blocks, heads, batch), _like(query, query.shape)
+        _of_query_kernel, 3, (query_blocks, heads, batch), like(query, query.shape)
     )
     of_key, of_value = gradient(_of_key_kernel, 4, (key_blocks, heads, batch), like_key, like_key)
     if bias is None:
         return of_query, of_key, of_value, None
     diagonals = query_blocks + key_blocks - 1
-    blocks = _like(query, (heads, diagonals, NARROW, NARROW), jnp.float32)
+    blocks = like(query, (heads, diagonals, NARROW, NARROW), jnp.float32)
     (of_blocks,) = gradient(_of_bias_kernel, 2, (diagonals, heads), blocks)
     return of_query, of_key, of_value, _diagonal_sums(of_blocks)
 
@@ -134,13 +130,6 @@ def _call(
         cost_estimate=cost,
         interpret=interpret,
         name=f"attention{kernel.func.__name__.removesuffix('_kernel')}",
-    )
-
-
-def _like(x: Array, shape: tuple[int, ...], dtype: Any = None) -> jax.ShapeDtypeStruct:
-    """A result that differs between devices of a mesh as `x` does."""
-    return jax.ShapeDtypeStruct(
-        shape, dtype or x.dtype, manual_axis_type=jax.typeof(x).manual_axis_type
     )
 
 

@@ -19,7 +19,7 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
 from jaxtyping import Array, Float, Int
 
-from medmt5.models.fused_attention import cost
+from medmt5.models.fused_attention import cost, like
 from medmt5.models.fused_attention_tpu_kernels import Sizes, backward_kernel, forward_kernel
 
 LANES = 128
@@ -94,7 +94,7 @@ def forward(
             specs.key_segments,
         ],
         out_specs=[specs.query, specs.per_query],
-        out_shape=[_like(query, _joined(query).shape), _like(query, per_head, jnp.float32)],
+        out_shape=[like(query, _joined(query).shape), like(query, per_head, jnp.float32)],
         scratch_shapes=[
             *([] if bias is None else [specs.blocks]),
             pltpu.VMEM((key.shape[1], 1), jnp.int32),
@@ -156,11 +156,11 @@ def backward(
         ],
         out_specs=[specs.query, specs.key, specs.key] + ([] if bias is None else [specs.windows]),
         out_shape=[
-            _like(query, _joined(query).shape),
-            _like(key, _joined(key).shape),
-            _like(value, _joined(value).shape),
+            like(query, _joined(query).shape),
+            like(key, _joined(key).shape),
+            like(value, _joined(value).shape),
         ]
-        + ([] if windows is None else [_like(query, windows.shape, jnp.float32)]),
+        + ([] if windows is None else [like(query, windows.shape, jnp.float32)]),
         scratch_shapes=[
             *([] if bias is None else [specs.blocks, specs.blocks]),
             pltpu.VMEM((key.shape[1], 1), jnp.int32),
@@ -228,13 +228,6 @@ def _parameters() -> pltpu.CompilerParams:
 
 def _joined(x: Float[Array, "batch length heads kv"]) -> Float[Array, "batch length joined"]:
     return x.reshape(*x.shape[:2], -1)
-
-
-def _like(x: Array, shape: tuple[int, ...], dtype: Any = None) -> jax.ShapeDtypeStruct:
-    """A result that differs between devices of a mesh as `x` does."""
-    return jax.ShapeDtypeStruct(
-        shape, dtype or x.dtype, manual_axis_type=jax.typeof(x).manual_axis_type
-    )
 
 
 def _windows(

@@ -14,10 +14,7 @@ from jax.experimental.pallas import tpu as pltpu
 from jaxtyping import Array, Float, Int
 
 from medmt5.models.attention import MASKED
-
-# The least that the softmax may subtract. Far more than a masked score: where a query sees nothing,
-# all weights are exp(MASKED - LEAST), which is zero.
-LEAST = -1e9
+from medmt5.models.fused_attention import LEAST
 
 
 class Sizes(NamedTuple):
