@@ -212,7 +212,7 @@ def register_conll(
     )
 
 
-def read_jsonl(path: str, *, field: str = "text") -> Iterator[dict[str, Any]]:
+def read_jsonl(path: str, *, field: str | None = "text") -> Iterator[dict[str, Any]]:
     """Objects of a JSONL file; ValueError with file and line if one is broken or lacks `field`."""
     for number, line in read_lines(path):
         if not line.strip():
@@ -223,7 +223,7 @@ def read_jsonl(path: str, *, field: str = "text") -> Iterator[dict[str, Any]]:
             raise ValueError(
                 f"{path}:{number}: not JSON ({error}); a line is one object"
             ) from error
-        if not isinstance(value, dict) or not isinstance(value.get(field), str):
+        if not isinstance(value, dict) or not (field is None or isinstance(value.get(field), str)):
             raise ValueError(f"{path}:{number}: no text field {field!r}")
         yield value
 
