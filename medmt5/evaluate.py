@@ -17,11 +17,10 @@ from typing import Any
 import jax
 from jax.sharding import Mesh
 
-from medmt5 import batches, partitioning, restore, step
+from medmt5 import batches, metrics, partitioning, restore, step
 from medmt5.batches import DatasetConfig, Table
 from medmt5.convert.source import open_source
 from medmt5.files import write_text
-from medmt5.metrics import span_f1
 from medmt5.predictor import Predictor, Search
 from medmt5.reporting import is_chief
 from medmt5.state import Architecture, TrainState, join_params
@@ -29,7 +28,7 @@ from medmt5.vocabulary import Vocabulary
 
 log = logging.getLogger(__name__)
 
-MODES = ("constrained", "unconstrained")
+MODES = ("constrained", "ranked", "unconstrained")
 
 
 def compile_loss(architecture: Architecture) -> Callable[..., dict[str, Any]]:
@@ -64,36 +63,37 @@ def score_tables(
     tables: Sequence[Table],
     *,
     output_dir: str | None = None,
-    modes: Sequence[str] = MODES,
+    modes: Sequence[str] | None = None,
     limit: int | None = None,
 ) -> dict[str, dict[str, Any]]:
-    """Decode and score every labelling task.
+    """Decode and score every task that can be.
 
     Args:
       predictor: runs the model.
-      tables: of the split to score; tasks of other kinds are passed over, and said so.
+      tables: of the split to score; tasks with nothing but a loss are passed over, and said so.
       output_dir: gets `<task>-<mode>.jsonl` with predictions, and `scores.json`.
-      modes: "constrained", "unconstrained" or both.
+      modes: of `MODES`, those to decode in; a task takes those that its format has. None for the
+        usual one of each format.
       limit: examples per task; None for all.
 
     Returns:
-      task -> mode -> scores.
+      task -> mode -> scores, in percent; `intervals` are 95 % bootstrap intervals.
+
+    Raises:
+      ValueError: an unknown mode, or a task that has none of them.
     """
+    chosen = {table.name: _modes_of(table, modes) for table in tables}
     scores: dict[str, dict[str, Any]] = {}
     for table in tables:
-        if not hasattr(table.format, "constraint"):
+        if not chosen[table.name]:
             log.info("task %s has nothing to score beyond its loss", table.name)
             continue
-        raws = table.raws[:limit]
+        examples = [table.format.example(raw, None) for raw in table.raws[:limit]]
         scores[table.name] = {}
-        for mode in modes:
-            scores[table.name][mode], records = _score_labelling(predictor, table, raws, mode)
-            result = scores[table.name][mode]
-            log.info(
-                "%s %s: F1 %.2f  precision %.2f  recall %.2f  (%d spans)",
-                table.name, mode, result["f1"], result["precision"], result["recall"],
-                result["support"],
-            )  # fmt: skip
+        for mode in chosen[table.name]:
+            records = decode(predictor, table.format, examples, mode, name=table.name)
+            result = scores[table.name][mode] = scores_of(records)
+            log.info("%s %s: %s", table.name, mode, _in_short(result))
             if output_dir and is_chief():
                 lines = (json.dumps(record, ensure_ascii=False) + "\n" for record in records)
                 write_text(os.path.join(output_dir, f"{table.name}-{mode}.jsonl"), "".join(lines))
@@ -103,38 +103,76 @@ def score_tables(
     return scores
 
 
-def _score_labelling(
-    predictor: Predictor, table: Table, raws: Sequence[Mapping[str, Any]], mode: str
-) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    if mode not in MODES:
-        raise ValueError(f"decoding mode {mode!r} is unknown; use {' or '.join(MODES)}")
-    format_ = table.format
-    examples = [format_.example(raw, None) for raw in raws]
-    constrained = mode == "constrained"
-    predictions = predictor.predict(
-        examples,
-        format_=format_ if constrained else None,
-        # Free generation may never end; the longest faithful output is enough for it.
-        max_length=None if constrained else max(map(format_.max_target_length, examples)),
-        progress=f"{table.name} {mode}",
-    )
-    answers, faithful = [], 0
-    for prediction, example in zip(predictions, examples, strict=True):
-        if constrained:
-            answers.append(format_.answer(prediction, example))
-            faithful += 1
-        else:
-            spans, same = format_.answer_free(prediction.tokens, example)
-            answers.append(spans)
-            faithful += same
-    golds = [example["spans"] for example in examples]
-    scores = span_f1(golds, answers)
-    scores["faithful"] = 100.0 * faithful / len(examples)
-    records = [
-        {"words": list(raw["words"]), "gold": gold, "predicted": answer}
-        for raw, gold, answer in zip(raws, golds, answers, strict=True)
+def _modes_of(table: Table, modes: Sequence[str] | None) -> tuple[str, ...]:
+    for mode in modes or ():
+        if mode not in MODES:
+            raise ValueError(f"decoding mode {mode!r} is unknown; use {', '.join(MODES)}")
+    there = getattr(table.format, "modes", ())
+    if modes is None or not there:
+        return there[:1]
+    if not set(modes) & set(there):
+        raise ValueError(
+            f"task {table.name} can be decoded {' or '.join(there)}; DECODING is {tuple(modes)}"
+        )
+    return tuple(mode for mode in modes if mode in there)
+
+
+def decode(
+    predictor: Predictor,
+    format_: Any,
+    examples: Sequence[Mapping[str, Any]],
+    mode: str,
+    *,
+    name: str,
+) -> list[dict[str, Any]]:
+    """Prediction records of examples, decoded in one of the format's modes."""
+    progress = f"{name} {mode}"
+    free = mode == "unconstrained"
+    explains = getattr(format_, "explains", False)
+    if free or explains:
+        # Free generation may never end; a format knows how long an answer can be.
+        longest = max(map(format_.max_free_length, examples))
+        answers = predictor.predict(examples, max_length=longest, progress=progress)
+        if free:
+            return [
+                format_.record(example, tokens=answer.tokens)
+                for example, answer in zip(examples, answers, strict=True)
+            ]
+        examples = [
+            format_.explained(example, answer)
+            for example, answer in zip(examples, answers, strict=True)
+        ]
+    if mode == "ranked":
+        candidates = [format_.candidates(example) for example in examples]
+        ranks = predictor.rank(examples, candidates, progress=progress)
+        return [
+            format_.record(example, place=int(scores.argmax()))
+            for example, scores in zip(examples, ranks, strict=True)
+        ]
+    answers = predictor.predict(examples, format_=format_, progress=progress)
+    return [
+        format_.record(example, prediction=answer)
+        for example, answer in zip(examples, answers, strict=True)
     ]
-    return scores, records
+
+
+def scores_of(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Scores of prediction records by name, with intervals of those that are percentages."""
+    scores = metrics.score(records)
+    known = [metrics.METRICS[name] for name in scores if name in metrics.METRICS]
+    scores["intervals"] = {m.name: list(metrics.interval(m, records)) for m in known}
+    if any("faithful" in record for record in records):
+        scores["faithful"] = 100.0 * sum(r["faithful"] for r in records) / len(records)
+    return scores
+
+
+def _in_short(scores: Mapping[str, Any]) -> str:
+    """The first scores, on one line."""
+    parts = []
+    for name, value in list(scores.items())[:3]:
+        low, high = scores["intervals"].get(name, (None, None))
+        parts.append(f"{name} {value:.2f}" + (f" ({low:.1f}-{high:.1f})" if low else ""))
+    return "  ".join(parts)
 
 
 class Evaluations:
@@ -179,7 +217,6 @@ class Evaluations:
                 self.predictor,
                 self.score_tables,
                 output_dir=output_dir,
-                modes=("constrained",),
                 limit=self.examples,
             )
             self.predictor.params = None  # the state's arrays are donated to the next step
@@ -204,7 +241,7 @@ def evaluate(
     dataset_cfg: DatasetConfig,
     output_dir: str,
     vocabulary: Vocabulary | None = None,
-    modes: Sequence[str] = MODES,
+    modes: Sequence[str] | None = None,
     search: Search = Search(),
     batch_size: int = 32,
     limit: int | None = None,
@@ -220,7 +257,7 @@ def evaluate(
       dataset_cfg: what to score on.
       output_dir: gets predictions and `scores.json`.
       vocabulary: instead of the one stored with the model.
-      modes: decoding modes, side by side.
+      modes: decoding modes, side by side; None for the usual one of each task.
       search: how answers are sought, and what their scores are.
       batch_size: rows per batch.
       limit: examples per task; None for all.
@@ -234,11 +271,14 @@ def evaluate(
     Raises:
       ValueError: exact search without a constraint, or what reading model and data raises.
     """
-    if search.method == "exact" and "unconstrained" in modes:
+    if search.method == "exact" and "unconstrained" in (modes or ()):
         raise ValueError("exact search needs a constraint; set DECODING = ('constrained',)")
     source = open_source(checkpoint_path)
     vocabulary = vocabulary or restore.vocabulary_of(source)
     tables = batches.read_tables(dataset_cfg, vocabulary)
+    for table in tables:
+        if hasattr(table.format, "as_trained"):
+            table.format = table.format.as_trained(table.name, source.formats)
     architecture = Architecture.t5(source.config)
     mesh = mesh or partitioning.make_mesh()
     params = restore.load_params(source, architecture, architecture.shardings(mesh))
@@ -259,14 +299,19 @@ def evaluate(
 
 
 def score_table(scores: Mapping[str, Mapping[str, Any]]) -> str:
-    """Scores as aligned text, one line per task, mode and label."""
-    lines = [f"{'task':32} {'decoding':14} {'label':18} {'P':>7} {'R':>7} {'F1':>7} {'spans':>7}"]
+    """Scores as aligned text: labelling by label, the rest by metric."""
+    lines = []
     for task, modes in scores.items():
         for mode, result in modes.items():
+            head = f"{task:32} {mode:14}"
+            if "per_label" not in result:
+                values = ((k, v) for k, v in result.items() if isinstance(v, (int, float)))
+                lines.append(head + "".join(f" {name} {value:.2f} " for name, value in values))
+                continue
             for label, row in {"(micro)": result, **result["per_label"]}.items():
                 lines.append(
-                    f"{task:32} {mode:14} {label:18} {row['precision']:7.2f} {row['recall']:7.2f} "
-                    f"{row['f1']:7.2f} {row['support']:7d}"
+                    f"{head} {label:18} P {row['precision']:6.2f}  R {row['recall']:6.2f}  "
+                    f"F1 {row['f1']:6.2f}  {row['support']:6,d} spans"
                 )
     return "\n".join(lines)
 

@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from medmt5 import decoding
+from medmt5.likelihood import log_likelihood
 from medmt5.partitioning import gather, on_all_devices
 from medmt5.reporting import duration
 from medmt5.search import ExactSearch
@@ -116,6 +117,32 @@ def default_width(batch_size: int, backend: str) -> int:
     return 8 if backend == "cpu" and batch_size > 4 else 16
 
 
+class _Progress:
+    """Says how far a long list is, every ten seconds."""
+
+    def __init__(self, name: str | None, total: int):
+        self.name, self.total, self.count = name, total, 0
+        self.began = self.reported = time.monotonic()
+
+    def done(self, count: int) -> None:
+        self.count += count
+        now = time.monotonic()
+        if self.name and now - self.reported > 10:
+            left = (now - self.began) / self.count * (self.total - self.count)
+            log.info("%s %d/%d  ETA %s", self.name, self.count, self.total, duration(left))
+            self.reported = now
+
+
+def _padded(
+    examples: Sequence[Mapping[str, Any]], size: int
+) -> tuple[list[Mapping[str, Any]], np.ndarray]:
+    """Examples and their sources, filled up to `size` rows: a new shape would compile again."""
+    source = np.zeros((size, bucket(max(len(e["inputs"]) for e in examples))), np.int32)
+    for row, example in enumerate(examples):
+        source[row, : len(example["inputs"])] = example["inputs"]
+    return [*examples, *[examples[-1]] * (size - len(examples))], source
+
+
 class Predictor:
     """Decoding for lists of examples.
 
@@ -143,6 +170,11 @@ class Predictor:
         self.eos_id, self.batch_size, self.search = eos_id, batch_size, search
         self.width = default_width(batch_size, jax.default_backend()) if width is None else width
         self._decode = jax.jit(self._run, static_argnames="max_length")
+        self._likelihood = jax.jit(
+            lambda params, source, answers: gather(
+                log_likelihood(architecture.merge(params), source, answers)
+            )
+        )
 
     def _run(self, params: Params, source: Any, constraint: Any, *, max_length: int):
         model, search = self.architecture.merge(params), self.search
@@ -193,33 +225,65 @@ class Predictor:
         decode = self._sentence if self.search.method == "exact" else self._batch
         size = self._rows()
         results: list[Prediction | None] = [None] * len(examples)
-        began = reported = time.monotonic()
-        done = 0
+        steps = _Progress(progress, len(examples))
         for chosen in self._groups([len(example["inputs"]) for example in examples]):
             part = [examples[i] for i in chosen]
-            # A short one is filled up: a new shape would compile again.
-            padded = part + [part[-1]] * (size - len(part))
-            length = bucket(max(len(e["inputs"]) for e in part))
-            source = np.zeros((size, length), np.int32)
-            for row, example in enumerate(padded):
-                source[row, : len(example["inputs"])] = example["inputs"]
-            source[len(part) :] = 0
+            padded, source = _padded(part, size)
             constraint, limit = None, max_length
             if format_ is not None:
-                constraint = format_.constraint(padded, length)
+                constraint = format_.constraint(padded, source.shape[1])
             if limit is None:
                 limit = bucket(max(format_.max_target_length(e) for e in part))
             source, constraint = on_all_devices((jnp.asarray(source), constraint))
             predictions = decode(source, constraint, limit)
             for i, prediction in zip(chosen, predictions, strict=False):
                 results[i] = prediction
-            done += len(chosen)
-            now = time.monotonic()
-            if progress and now - reported > 10:
-                left = (now - began) / done * (len(examples) - done)
-                log.info("%s %d/%d  ETA %s", progress, done, len(examples), duration(left))
-                reported = now
+            steps.done(len(chosen))
         return [result for result in results if result is not None]
+
+    def rank(
+        self,
+        examples: Sequence[Mapping[str, Any]],
+        candidates: Sequence[Sequence[Sequence[int]]],
+        *,
+        progress: str | None = None,
+    ) -> list[np.ndarray]:
+        """The score of each of an example's candidate answers, higher where likelier.
+
+        Args:
+          examples: with `inputs`, ids that end in end of sequence.
+          candidates: ids of the answers of each example, without end of sequence.
+          progress: as for `predict`.
+
+        Returns:
+          Per example one score per candidate, as `Search.score` says: "sum" or "mean" of log p.
+
+        Raises:
+          ValueError: another score.
+        """
+        if self.search.score not in ("sum", "mean"):
+            raise ValueError(f"answers are ranked by 'sum' or 'mean', not {self.search.score!r}")
+        results: list[np.ndarray] = [np.zeros(0)] * len(examples)
+        steps = _Progress(progress, len(examples))
+        lengths = [len(example["inputs"]) for example in examples]
+        order = sorted(range(len(examples)), key=lengths.__getitem__)
+        for begin in range(0, len(order), self.batch_size):
+            chosen = order[begin : begin + self.batch_size]
+            padded, source = _padded([examples[i] for i in chosen], self.batch_size)
+            answers = [[[*ids, self.eos_id] for ids in candidates[i]] for i in chosen]
+            count = bucket(max(map(len, answers)), 4)
+            longest = bucket(max(len(ids) for each in answers for ids in each), 8)
+            ids = np.zeros((len(padded), count, longest), np.int32)
+            for row, each in enumerate(answers):
+                for place, answer in enumerate(each):
+                    ids[row, place, : len(answer)] = answer
+            arrays = on_all_devices((jnp.asarray(source), jnp.asarray(ids)))
+            sums = np.asarray(self._likelihood(self.params, *arrays))
+            for i, row, each in zip(chosen, sums, answers, strict=False):
+                sizes = [len(answer) if self.search.score == "mean" else 1 for answer in each]
+                results[i] = row[: len(each)] / sizes
+            steps.done(len(chosen))
+        return results
 
     def _rows(self) -> int:
         """Examples that are sent to the device at once."""

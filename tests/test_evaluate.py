@@ -4,6 +4,10 @@ import pytest
 import tiny
 
 from medmt5 import evaluate
+from medmt5.formats.labelling import Labelling
+from medmt5.formats.text_tasks import register_questions
+from medmt5.predictor import Search
+from medmt5.vocabulary import Vocabulary
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +28,8 @@ def scored(model, output, **changes):
 
 
 def test_predictions_and_scores_are_written_for_each_mode(model, tmp_path, capsys):
-    scores = scored(model, tmp_path, describe_config=lambda: "# as configured")
+    modes = ("constrained", "unconstrained")
+    scores = scored(model, tmp_path, modes=modes, describe_config=lambda: "# as configured")
     assert json.loads((tmp_path / "scores.json").read_text()) == scores
     assert (tmp_path / "config.gin").read_text() == "# as configured"
     assert scores.keys() == {"sample_clinical_en"}
@@ -68,7 +73,9 @@ def test_a_dry_run_writes_nothing(model, tmp_path):
 
 
 def test_an_unknown_decoding_mode_is_refused(model, tmp_path):
-    with pytest.raises(ValueError, match="'beam' is unknown; use constrained or unconstrained"):
+    with pytest.raises(
+        ValueError, match="'beam' is unknown; use constrained, ranked, unconstrained"
+    ):
         scored(model, tmp_path, modes=("beam",))
 
 
@@ -79,8 +86,109 @@ def test_a_folder_without_a_checkpoint_is_refused(tmp_path):
 
 def test_the_table_of_scores_by_hand():
     row = {"precision": 50.0, "recall": 100.0, "f1": 66.666, "support": 3}
-    text = evaluate.score_table({"a_task": {"constrained": row | {"per_label": {"É": row}}}})
-    header, micro, label = (line.split() for line in text.splitlines())
-    assert header == ["task", "decoding", "label", "P", "R", "F1", "spans"]
-    assert micro == ["a_task", "constrained", "(micro)", "50.00", "100.00", "66.67", "3"]
-    assert label == ["a_task", "constrained", "É", "50.00", "100.00", "66.67", "3"]
+    choice = {"accuracy": 25.0, "unanswered": 1.25, "intervals": {"accuracy": [0.0, 50.0]}}
+    text = evaluate.score_table(
+        {"a_task": {"constrained": row | {"per_label": {"É": row}}}, "exam": {"ranked": choice}}
+    )
+    micro, label, exam = (line.split() for line in text.splitlines())
+    numbers = ["P", "50.00", "R", "100.00", "F1", "66.67", "3", "spans"]
+    assert micro == ["a_task", "constrained", "(micro)", *numbers]
+    assert label == ["a_task", "constrained", "É", *numbers]
+    assert exam == ["exam", "ranked", "accuracy", "25.00", "unanswered", "1.25"]
+
+
+def test_a_model_of_one_language_labels_another_with_the_tags_that_it_was_trained_on():
+    vocabulary = Vocabulary(tiny.VOCABULARY)
+    trained = Labelling(vocabulary, ("A",), inventory=("B", "A", "C"), label_prompt=True)
+    task = Labelling(vocabulary, ("A",), max_word_tokens=9)
+    assert task.tags != trained.tags
+    found = task.as_trained("a_es", {"text": {"kind": "text"}, "a_en": trained.describe()})
+    assert (found.tags, found.prompt) == (trained.tags, trained.prompt)
+    assert found.max_word_tokens == 9
+    assert task.as_trained("a_es", {"text": {"kind": "text"}}) is task
+
+
+def test_a_model_that_lacks_a_label_or_has_two_tags_for_it_is_refused():
+    vocabulary = Vocabulary(tiny.VOCABULARY)
+    cards = {
+        "ab": Labelling(vocabulary, ("A", "B")).describe(),
+        "ba": Labelling(vocabulary, ("B", "A")).describe(),
+    }
+    with pytest.raises(
+        ValueError, match=r"labels C, but the model was trained on A, B; .*: ab, ba"
+    ):
+        Labelling(vocabulary, ("C",)).as_trained("c", cards)
+    with pytest.raises(ValueError, match="labels B, but the model has several tags for them"):
+        Labelling(vocabulary, ("B",)).as_trained("b", cards)
+    own = Labelling(vocabulary, ("B",)).as_trained("ba", cards)
+    assert own.tags.opens == Labelling(vocabulary, ("B", "A")).tags.opens[:1]
+
+
+@pytest.fixture(scope="module")
+def exam(tmp_path_factory):
+    """A task of questions, some with two right answers."""
+    rows = [
+        {
+            "question": f"Which drug is number {i}?",
+            "options": {"A": "ramipril", "B": "atenolol", "C": "insulin"},
+            "answer_idx": ("A", "B", "A,C")[i % 3],
+            "rationale": "Because it says so.",
+        }
+        for i in range(6)
+    ]
+    path = tmp_path_factory.mktemp("exam") / "en-exam-test.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    for name, prompt in (("exam_en", "plain"), ("exam_explained_en", "plain_explained")):
+        register_questions(
+            name,
+            {"test": lambda: str(path)},
+            prompt=prompt,
+            lang="en",
+            several=True,
+            vocabulary_path=tiny.VOCABULARY,
+        )
+    return tiny.dataset("exam_en", split="test")
+
+
+def test_questions_are_answered_in_three_ways(model, exam, tmp_path):
+    scores = scored(model, tmp_path, dataset_cfg=exam, modes=evaluate.MODES)["exam_en"]
+    assert scores.keys() == set(evaluate.MODES)
+    for mode in evaluate.MODES:
+        path = tmp_path / f"exam_en-{mode}.jsonl"
+        records = [json.loads(line) for line in path.read_text().splitlines()]
+        assert [record["gold"] for record in records] == [["A"], ["B"], ["A", "C"]] * 2
+        right = sum(record["gold"] == record["predicted"] for record in records)
+        assert scores[mode]["accuracy"] == pytest.approx(100 * right / 6)
+        low, high = scores[mode]["intervals"]["accuracy"]
+        assert low <= scores[mode]["accuracy"] <= high
+    # A model with random parameters says nothing that can be read as an answer.
+    assert scores["unconstrained"]["unanswered"] == 100.0
+    assert scores["constrained"]["unanswered"] == scores["ranked"]["unanswered"] == 0.0
+
+
+def test_the_likeliest_answer_is_the_one_that_exact_search_finds(model, exam, tmp_path):
+    def answers(mode, search):
+        given = dict(dataset_cfg=exam, modes=(mode,), search=search)
+        scored(model, tmp_path, **given)
+        lines = (tmp_path / f"exam_en-{mode}.jsonl").read_text().splitlines()
+        return [json.loads(line)["predicted"] for line in lines]
+
+    assert answers("ranked", Search()) == answers("constrained", Search("exact"))
+
+
+def test_an_answer_after_a_rationale_is_chosen_after_the_rationale_that_was_written(
+    model, exam, tmp_path
+):
+    config = tiny.dataset("exam_explained_en", split="test")
+    scored(model, tmp_path, dataset_cfg=config, modes=("constrained",))
+    lines = (tmp_path / "exam_explained_en-constrained.jsonl").read_text().splitlines()
+    for record in map(json.loads, lines):
+        assert record["predicted"] and record["rationale"] == "Because it says so."
+        assert record["predicted_rationale"]
+
+
+def test_a_mode_that_no_task_has_is_refused(model, tmp_path):
+    with pytest.raises(
+        ValueError, match=r"constrained or unconstrained; DECODING is \('ranked',\)"
+    ):
+        scored(model, tmp_path, modes=("ranked",))

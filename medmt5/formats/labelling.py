@@ -48,6 +48,7 @@ class Labelling:
     """
 
     kind = "labelling"
+    modes = ("constrained", "unconstrained")
 
     def __init__(
         self,
@@ -112,6 +113,37 @@ class Labelling:
         known = {name: card[name] for name in names if name in card}
         return cls(vocabulary, card["labels"], **known, **options)
 
+    def as_trained(self, task: str, cards: Mapping[str, Mapping[str, Any]]) -> Labelling:
+        """This task with the tags of a model: one trained on another language, or on more sets.
+
+        Args:
+          task: its name; its own card counts before others.
+          cards: what the model's tasks described; of none that labels, the format stays.
+
+        Raises:
+          ValueError: the model lacks a label, or has several tags for one.
+        """
+        known = {name: card for name, card in cards.items() if card.get("kind") == self.kind}
+        known = {task: known[task]} if task in known else known
+        if not known:
+            return self
+        names = ("inventory", "spelling", "label_prompt", "where")
+        ways: list[dict[str, Any]] = []
+        for card in known.values():
+            way = {"inventory": card["labels"]} | {n: card[n] for n in names if n in card}
+            if {*self.labels} <= {*way["inventory"]} and way not in ways:
+                ways.append(way)
+        if len(ways) != 1:
+            there = sorted({label for card in known.values() for label in card["labels"]})
+            problem = "has several tags for them" if ways else f"was trained on {', '.join(there)}"
+            raise ValueError(
+                f"task {task} labels {', '.join(self.labels)}, but the model {problem}; evaluate "
+                f"a task it was trained on: {', '.join(known)}"
+            )
+        return Labelling(
+            self.vocabulary, self.labels, max_word_tokens=self.max_word_tokens, **ways[0]
+        )
+
     def prepare(self, raws, lengths: Mapping[str, int] | None):
         """Raw examples pass unchanged; ids are made in `example`."""
         del lengths
@@ -143,16 +175,16 @@ class Labelling:
           rng: for subword sampling; None in evaluation.
 
         Returns:
-          `inputs` (the prompt, the words, end of sequence), `words` (ids of each), `word_start`
-          (behind the prompt: True where a word begins, and at the end); with tags also `targets`,
-          `target_weights` and `spans`.
+          `inputs` (the prompt, the words, end of sequence), `words` (ids of each), `text` (the
+          words themselves), `word_start` (behind the prompt: True where a word begins, and at the
+          end); with tags also `targets`, `target_weights` and `spans`.
         """
         words = self.word_ids(raw["words"], rng)
         eos = self.vocabulary.eos_id
         inputs = np.array([*self.prompt, *itertools.chain(*words), eos], np.int32)
         word_start = np.zeros(len(inputs) - len(self.prompt), bool)
         word_start[np.cumsum([0, *map(len, words)])] = True
-        out = {"inputs": inputs, "word_start": word_start, "words": words}
+        out = {"inputs": inputs, "word_start": word_start, "words": words, "text": raw["words"]}
         if "tags" in raw:
             for tag in raw["tags"]:
                 check_tag(tag, self.labels)
@@ -168,6 +200,9 @@ class Labelling:
         word_start = example["word_start"]
         longest = max(map(len, self.tags.opens)) + max(map(len, self.tags.closes))
         return len(word_start) + longest * (int(word_start.sum()) - 1)
+
+    # The longest faithful output is enough for one that may never end.
+    max_free_length = max_target_length
 
     def constraint(self, examples: Sequence[Mapping[str, Any]], length: int) -> InlineTags:
         """One constraint for a batch whose sources are padded to `length`."""
@@ -208,6 +243,21 @@ class Labelling:
         self, tokens: Sequence[int], example: Mapping[str, Any]
     ) -> tuple[list[Span], bool]:
         return parse_free(tokens, example["words"], self.tags, self.vocabulary)
+
+    def record(
+        self, example: Mapping[str, Any], *, prediction: Any = None, tokens: Sequence[int] = ()
+    ) -> dict[str, Any]:
+        """One line of a prediction file: of a constrained prediction, or of a free one's tokens."""
+        if prediction is not None:
+            spans, same = self.answer(prediction, example), True
+        else:
+            spans, same = self.answer_free(tokens, example)
+        return {
+            "words": list(example["text"]),
+            "gold": example["spans"],
+            "predicted": spans,
+            "faithful": same,
+        }
 
     def scores_free(
         self,

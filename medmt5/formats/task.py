@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import glob
 import importlib
 import itertools
 import json
@@ -228,8 +229,12 @@ def read_jsonl(path: str, *, field: str | None = "text") -> Iterator[dict[str, A
         yield value
 
 
-def data_path(relative: str, *, origin: str) -> str:
+def data_path(*relative: str, origin: str) -> str:
     """A file under MEDMT5_DATA_DIR.
+
+    Args:
+      *relative: its path there, or a pattern of paths; the first that is there counts.
+      origin: where to get it.
 
     Raises:
       ValueError: the variable is unset or the file is missing; says where to get the data.
@@ -237,12 +242,14 @@ def data_path(relative: str, *, origin: str) -> str:
     root = os.environ.get(DATA_DIR_VARIABLE)
     if not root:
         raise ValueError(
-            f"{DATA_DIR_VARIABLE} is not set; set it to the folder that holds {relative} ({origin})"
+            f"{DATA_DIR_VARIABLE} is not set; set it to the folder that holds {relative[0]} "
+            f"({origin})"
         )
-    path = os.path.join(root, relative)
-    if not os.path.exists(path):
-        raise ValueError(f"{path} does not exist; get the data from {origin}")
-    return path
+    for pattern in relative:
+        if found := sorted(glob.glob(os.path.join(glob.escape(root), pattern))):
+            return found[0]
+    path = os.path.join(root, relative[0])
+    raise ValueError(f"{path} does not exist; get the data from {origin}")
 
 
 def tasks_of(name: str, module: str | None = None) -> list[tuple[Any, float]]:

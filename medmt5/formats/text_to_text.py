@@ -1,0 +1,222 @@
+"""Questions, classification and generation as text-to-text: ids of a prompt in, an answer out.
+
+What is asked, and how, is one of `prompts.PROMPTS`. Closed answers (the letters of a question, the
+labels of a classification) can be given in three ways: decoded under a constraint that allows
+nothing else, ranked by their likelihood, or generated freely and read. Open ones are generated.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from medmt5.formats.choice_constraint import OneOf
+from medmt5.formats.prompts import PROMPTS, Choices, Raw, read_choice
+from medmt5.vocabulary import Vocabulary
+
+log = logging.getLogger(__name__)
+
+
+class TextToText:
+    """Ids of prompts and answers.
+
+    Args:
+      vocabulary: of the model.
+      prompt: a name in `prompts.PROMPTS`.
+      several: several options of a question may be right; an answer is then a set of letters.
+      shots: raw examples with their answers, put before each source.
+      sentinel: the source ends with `<extra_id_0>`, after which the answer comes: for a model that
+        knows span corruption alone.
+      max_answer: tokens that are generated freely at most.
+
+    Raises:
+      ValueError: no such prompt.
+
+    Source: answers after a sentinel as in ProMoT, Wang et al. 2024.
+    """
+
+    kind = "text_to_text"
+
+    def __init__(
+        self,
+        vocabulary: Vocabulary,
+        prompt: str,
+        *,
+        several: bool = False,
+        shots: Sequence[Raw] = (),
+        sentinel: bool = False,
+        max_answer: int = 256,
+    ):
+        if prompt not in PROMPTS:
+            raise ValueError(f"prompt {prompt!r} is unknown; use one of {', '.join(PROMPTS)}")
+        self.vocabulary, self.prompt, self.several = vocabulary, prompt, several
+        self.shots, self.sentinel, self.max_answer = list(shots), sentinel, max_answer
+        self._prompt = PROMPTS[prompt]
+        self.explains = self._prompt.reasons is not None
+        self._shots = " ".join(self._shown(shot) for shot in self.shots)
+
+    @property
+    def modes(self) -> tuple[str, ...]:
+        """Ways to decode an answer, the usual one first."""
+        if self._prompt.choices is None:
+            return ("unconstrained",)
+        return ("constrained", "ranked", "unconstrained")
+
+    def describe(self) -> dict[str, Any]:
+        card: dict[str, Any] = {"kind": self.kind, "prompt": self.prompt}
+        if self.several:
+            card["several"] = True
+        if self.sentinel:
+            card["sentinel"] = True
+        if self.shots:
+            card["shots"] = len(self.shots)
+        return card
+
+    def prepare(self, raws: Iterable[Raw], lengths: Mapping[str, int] | None) -> list[Raw]:
+        """The raw examples, contexts shortened at their end so that sources fit into a row."""
+        if lengths is None:
+            return list(raws)
+        prepared = [self._fitted(raw, lengths["inputs"]) for raw in raws]
+        return prepared
+
+    def _fitted(self, raw: Raw, length: int) -> Raw:
+        over = len(self._source_ids(raw)) - length
+        if over <= 0 or not raw.get("context"):
+            return raw
+        words = raw["context"].split(" ")
+        sizes = [len(ids) for ids in self.vocabulary.encode_words(words)]
+        while words and over > 0:
+            words.pop()
+            over -= sizes.pop()
+        return dict(raw) | {"context": " ".join(words)}
+
+    def choices(self, raw: Raw) -> Choices:
+        """The closed answers as texts, and what each stands for; empty for an open question."""
+        choices = self._prompt.choices
+        return choices(raw, self.several) if choices else {}
+
+    def _shown(self, raw: Raw) -> str:
+        """A raw example with its answer, as text."""
+        parts = [self._prompt.source(raw)]
+        if self._prompt.reasons:
+            parts += [self._prompt.reasons(raw), self._prompt.marker(raw)]
+        return " ".join([*parts, self._prompt.answers(raw)[0]])
+
+    def _source_ids(self, raw: Raw) -> list[int]:
+        text = self._prompt.source(raw)
+        ids = self.vocabulary.encode(f"{self._shots} {text}" if self._shots else text)
+        return [*ids, *self._begin, self.vocabulary.eos_id]
+
+    @property
+    def _begin(self) -> list[int]:
+        """What an answer begins with, and ends a source, where it follows a sentinel."""
+        return [self.vocabulary.sentinel(0)] if self.sentinel else []
+
+    def example(self, raw: Raw, rng: np.random.Generator | None) -> dict[str, Any]:
+        """Ids of a raw example.
+
+        Args:
+          raw: what the prompt asks for, with its answers.
+          rng: draws one of several reference answers; None takes the first.
+
+        Returns:
+          `inputs` and `targets`, ending in end of sequence; `raw`; `lead`, ids that the answer
+          follows.
+        """
+        answers = self._prompt.answers(raw)
+        chosen = 0 if rng is None or len(answers) == 1 else rng.integers(len(answers))
+        reasons = self._prompt.reasons(raw) if self._prompt.reasons else ""
+        target = [*self._lead(raw, reasons), *self.vocabulary.encode(answers[chosen])]
+        return {
+            "inputs": np.array(self._source_ids(raw), np.int32),
+            "targets": np.array([*target, self.vocabulary.eos_id], np.int32),
+            "raw": raw,
+            "lead": self._begin,
+        }
+
+    def _lead(self, raw: Raw, reasons: str) -> list[int]:
+        encode = self.vocabulary.encode
+        return [*self._begin, *encode(reasons), *encode(self._prompt.marker(raw))]
+
+    def explained(self, example: Mapping[str, Any], prediction: Any) -> dict[str, Any]:
+        """The example with the rationale of a free answer, after which to choose."""
+        reasons = self._read_text(prediction.tokens, example["raw"])[0]
+        lead = self._lead(example["raw"], reasons)
+        return dict(example) | {"lead": lead, "predicted_rationale": reasons}
+
+    def candidates(self, example: Mapping[str, Any]) -> list[list[int]]:
+        """Ids of every closed answer, in the order of `choices`, without end of sequence."""
+        lead, encode = example["lead"], self.vocabulary.encode
+        return [[*lead, *encode(text)] for text in self.choices(example["raw"])]
+
+    def max_target_length(self, example: Mapping[str, Any]) -> int:
+        """The longest closed answer, end of sequence included."""
+        return 1 + max(map(len, self.candidates(example)))
+
+    def constraint(self, examples: Sequence[Mapping[str, Any]], length: int) -> OneOf:
+        """Nothing but a closed answer, for a batch."""
+        del length
+        return OneOf.make([self.candidates(e) for e in examples], self.vocabulary.eos_id)
+
+    def _place_of(self, tokens: Sequence[int], example: Mapping[str, Any]) -> int:
+        """Which of the candidates was decoded."""
+        written = [int(i) for i in tokens if int(i) != self.vocabulary.eos_id]
+        return self.candidates(example).index(written)
+
+    def max_free_length(self, example: Mapping[str, Any]) -> int:
+        del example
+        return self.max_answer
+
+    def record(
+        self,
+        example: Mapping[str, Any],
+        *,
+        prediction: Any = None,
+        place: int | None = None,
+        tokens: Sequence[int] = (),
+    ) -> dict[str, Any]:
+        """One line of a prediction file.
+
+        Args:
+          example: from `example`, or `explained`.
+          prediction: a closed answer, decoded under the constraint.
+          place: of the closed answer that was chosen otherwise.
+          tokens: a free answer.
+        """
+        raw = example["raw"]
+        record: dict[str, Any] = {key: raw[key] for key in ("id", "lang") if raw.get(key)}
+        reasons, text = self._read_text(tokens, raw)
+        if self._prompt.choices is None:
+            return record | {"references": list(self._prompt.answers(raw)), "predicted": text}
+        choices = self.choices(raw)
+        record["gold"] = list(choices[self._prompt.answers(raw)[0]])
+        record["options"] = len(raw.get("letters") or choices)
+        if prediction is not None:
+            place = self._place_of(prediction.tokens, example)
+        if place is None:
+            record |= {"predicted": read_choice(text, raw, choices), "text": text}
+        else:
+            record["predicted"] = list([*choices.values()][place])
+            reasons = example.get("predicted_rationale", "")
+        if self.explains and raw["rationale"]:
+            record |= {"rationale": raw["rationale"], "predicted_rationale": reasons}
+        return record
+
+    def _read_text(self, tokens: Sequence[int], raw: Raw) -> tuple[str, str]:
+        """The rationale and the answer of a free answer."""
+        ids = [int(i) for i in tokens if int(i) != self.vocabulary.eos_id]
+        if self.sentinel:
+            # After the first sentinel, where there is one, and before the next.
+            first, second = self.vocabulary.sentinel(0), self.vocabulary.sentinel(1)
+            ids = ids[ids.index(first) + 1 :] if first in ids else ids
+            ids = ids[: ids.index(second)] if second in ids else ids
+        text = self.vocabulary.decode(ids).strip()
+        for stop in self._prompt.stops:
+            text = text.partition(stop)[0].strip()
+        if not self.explains:
+            return "", text
+        reasons, found, answer = text.rpartition(self._prompt.marker(raw))
+        return (reasons.strip(), answer.strip()) if found else (text, "")
