@@ -296,9 +296,12 @@ def cache(given: argparse.Namespace) -> None:
                 progress=Progress(f"{task.name} {split}", total),
             )  # fmt: skip
             print(f"{folder}: {account(manifest)}")
-    if [task.name for task, _ in tasks] != [given.task]:
+    name = task_lib.get_task_or_mixture(given.task).name
+    if name != given.task:
+        print(f"{given.task} is cached as {name}")
+    if [task.name for task, _ in tasks] != [name]:
         rates = {"tasks": {task.name: rate for task, rate in tasks}}
-        path = os.path.join(given.output_cache_dir, given.task, MIXTURE)
+        path = os.path.join(given.output_cache_dir, name, MIXTURE)
         write_text(path, json.dumps(rates, indent=2))
 
 

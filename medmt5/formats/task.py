@@ -304,7 +304,15 @@ def read_tables(config: DatasetConfig, vocabulary: Vocabulary | None) -> list[Ta
 
 
 def get_task_or_mixture(name: str) -> Any:
-    """The registered task or mixture; ValueError with near names otherwise."""
+    """The registered task or mixture, or that of files (`formats.folder`).
+
+    Raises:
+      ValueError: there is none; says near names.
+    """
+    if "/" in name:  # which no registered name has
+        from medmt5.formats import folder
+
+        name = folder.registered(name)
     try:
         return seqio.get_mixture_or_task(name)
     except ValueError as error:
@@ -315,7 +323,9 @@ def get_task_or_mixture(name: str) -> Any:
         )
         raise ValueError(
             f"no task or mixture {name!r} is registered: {hint} (a task is registered by importing "
-            "its module: add `import medmt5.tasks.NAME` to the gin file)"
+            "its module: add `import medmt5.tasks.NAME` to the gin file, or set "
+            "MIXTURE_OR_TASK_MODULE; one of your own files is named by their path, "
+            "'folder/en-name')"
         ) from error
 
 
