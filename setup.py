@@ -62,8 +62,11 @@ setup(
     python_requires=">=3.11",
     packages=[
         "medmt5",
+        "medmt5.book",
         "medmt5.convert",
+        "medmt5.data",
         "medmt5.formats",
+        "medmt5.metrics",
         "medmt5.models",
         "medmt5.plan",
         "medmt5.t5x_gin",
@@ -73,6 +76,7 @@ setup(
     ],
     package_dir={"medmt5.gin_configs": "gin_configs", "medmt5.tasks": "tasks"},
     package_data={
+        "medmt5.book": ["published/*.json"],
         "medmt5.gin_configs": ["**/*.gin"],
         "medmt5.sample_data": ["**/*.jsonl", "**/*.tsv", "**/*.model", "*.md"],
     },

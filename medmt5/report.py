@@ -9,7 +9,7 @@ import json
 import math
 import numbers
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -72,7 +72,7 @@ def _broken(path: str | os.PathLike[str], number: int, line: bytes) -> str:
 # Okabe and Ito's colours for most kinds of colour blindness; in place of those too light for
 # white paper, two of ColorBrewer's Dark2. All have contrast 3:1 on white and on the dark page.
 # The dashes are for grey printers.
-_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#a6761d", "#7570b3")
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#a6761d", "#7570b3")
 _DASHES = ("none", "7 3", "2 3", "9 3 2 3", "12 4", "4 2")
 _WIDTH, _HEIGHT = 640, 320
 _LEFT, _RIGHT, _TOP, _BOTTOM = 76, 14, 12, 46
@@ -116,21 +116,25 @@ def write_report(
         ),
         ("Files", _facts(paths or {}, "files")),
     )
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(render_page(title, sections, css=SPAN_CSS), encoding="utf-8")
+    return path
+
+
+def render_page(title: str, sections: Iterable[tuple[str, str]], *, css: str) -> str:
+    """A page of (heading, HTML) sections, empty ones left out, in the style of all reports."""
     body = "".join(
-        f"<section>\n<h2>{heading}</h2>\n{content}</section>\n"
+        f"<section>\n<h2>{html.escape(heading)}</h2>\n{content}</section>\n"
         for heading, content in sections
         if content
     )
-    page = (
+    return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{html.escape(title)}</title>\n<style>{_CSS}{SPAN_CSS}</style>\n</head>\n"
+        f"<title>{html.escape(title)}</title>\n<style>{_CSS}{css}</style>\n</head>\n"
         f"<body>\n<h1>{html.escape(title)}</h1>\n<main>\n{body}</main>\n</body>\n</html>\n"
     )
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(page, encoding="utf-8")
-    return path
 
 
 def _facts(facts: Mapping[str, str], kind: str = "facts") -> str:
@@ -191,8 +195,8 @@ def _figure(curve: Curve) -> str:
     series = {name: _visible(points, curve.log_y) for name, points in curve.series.items()}
     flat = [point for runs in series.values() for run in runs for point in run]
     styles = {
-        name: f'style="stroke:{_COLOURS[i % len(_COLOURS)]}" stroke-dasharray="'
-        f'{_DASHES[(i + i // len(_COLOURS)) % len(_DASHES)]}"'
+        name: f'style="stroke:{COLOURS[i % len(COLOURS)]}" stroke-dasharray="'
+        f'{_DASHES[(i + i // len(COLOURS)) % len(_DASHES)]}"'
         for i, name in enumerate(series)
     }
     chart = _chart(curve, series, styles, flat) if flat else '<p class="note">No points yet.</p>\n'

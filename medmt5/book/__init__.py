@@ -1,0 +1,1 @@
+"""`medmt5 report`: runs beside each other and beside published results."""
