@@ -29,6 +29,7 @@ DATA = [
     "tensorflow-text==2.21.1",
     "tensorflow-datasets==4.9.10",
 ]
+METRICS = ["nltk", "jieba", "janome"]
 EXTRAS = {
     "data": DATA,
     "tpu": ["jax[tpu]>=0.10.2"],
@@ -40,12 +41,19 @@ EXTRAS = {
     "t5x": [*DATA, "t5x @ git+https://github.com/google-research/t5x", "tensorboard"],
     "spacy": ["spacy>=3.5"],
     "hf": ["transformers>=5", "torch", "safetensors"],
+    # What MMedBench's published scores cut words with.
+    "metrics": METRICS,
     "test": [
         *DATA,
+        *METRICS,
         "pytest",
         "pytest-xdist",
         "hypothesis",
         "beartype",
+        "nervaluate",
+        "rouge",
+        "rouge-score",
+        "sacrebleu",
         "seqeval",
         "build",
         "ruff==0.14.5",

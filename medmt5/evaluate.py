@@ -159,8 +159,8 @@ def decode(
 def scores_of(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Scores of prediction records by name, with intervals of those that are percentages."""
     scores = metrics.score(records)
-    known = [metrics.METRICS[name] for name in scores if name in metrics.METRICS]
-    scores["intervals"] = {m.name: list(metrics.interval(m, records)) for m in known}
+    intervals = metrics.intervals(records)
+    scores["intervals"] = {name: list(pair) for name, pair in intervals.items()}
     if any("faithful" in record for record in records):
         scores["faithful"] = 100.0 * sum(r["faithful"] for r in records) / len(records)
     return scores
@@ -170,8 +170,11 @@ def _in_short(scores: Mapping[str, Any]) -> str:
     """The first scores, on one line."""
     parts = []
     for name, value in list(scores.items())[:3]:
-        low, high = scores["intervals"].get(name, (None, None))
-        parts.append(f"{name} {value:.2f}" + (f" ({low:.1f}-{high:.1f})" if low else ""))
+        low, high = scores["intervals"].get(name, (0, 0))
+        parts.append(
+            f"{name} {value:.2f}"
+            + (f" ({low:.1f}-{high:.1f})" if name in scores["intervals"] else "")
+        )
     return "  ".join(parts)
 
 

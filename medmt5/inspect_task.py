@@ -21,10 +21,11 @@ def main(arguments: Sequence[str]) -> None:
     flags = argparse.ArgumentParser(
         prog="medmt5 inspect",
         description=__doc__,
-        epilog="example: medmt5 inspect sample_clinical_en --module medmt5.tasks.sample",
+        epilog="example: medmt5 inspect sample_clinical_en",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    flags.add_argument("task", help="name of a task or mixture")
+    flags.add_argument("task", nargs="?", help="a task or mixture, or the path of your own files")
+    flags.add_argument("--list", action="store_true", help="names of all tasks and mixtures")
     flags.add_argument("--module", help="Python module that registers it")
     flags.add_argument("--split", default="train")
     flags.add_argument("--vocabulary", help="SentencePiece model, instead of the task's own")
@@ -32,12 +33,19 @@ def main(arguments: Sequence[str]) -> None:
     flags.add_argument("--targets", type=int, default=512, help="row length in tokens")
     flags.add_argument("--examples", type=int, default=3, help="how many to show")
     given = flags.parse_args(arguments)
+    if bool(given.task) == given.list:
+        flags.error("give the name of a task, or --list")
     from medmt5 import batches
     from medmt5.launch import errors_to_exit, setup_logging
     from medmt5.vocabulary import Vocabulary
 
     setup_logging()
     with errors_to_exit():
+        if given.list:
+            from medmt5.formats.task import all_names
+
+            print("\n".join(all_names(given.module)))
+            return
         lengths = {"inputs": given.inputs, "targets": given.targets}
         config = batches.DatasetConfig(given.task, lengths, split=given.split, module=given.module)
         vocabulary = Vocabulary(given.vocabulary) if given.vocabulary else None

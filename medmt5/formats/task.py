@@ -303,6 +303,14 @@ def read_tables(config: DatasetConfig, vocabulary: Vocabulary | None) -> list[Ta
     return tables
 
 
+def all_names(module: str | None = None) -> list[str]:
+    """Names of all tasks and mixtures: those that ship with medmt5, and those of a module."""
+    ours = importlib.import_module("medmt5.tasks")
+    for each in [f"{ours.__name__}.{name}" for name in ours.MODULES] + ([module] if module else []):
+        importlib.import_module(each)
+    return sorted([*seqio.TaskRegistry.names(), *seqio.MixtureRegistry.names()])
+
+
 def get_task_or_mixture(name: str) -> Any:
     """The registered task or mixture, or that of files (`formats.folder`).
 
@@ -313,20 +321,16 @@ def get_task_or_mixture(name: str) -> Any:
         from medmt5.formats import folder
 
         name = folder.registered(name)
-    try:
-        return seqio.get_mixture_or_task(name)
-    except ValueError as error:
-        names = [*seqio.TaskRegistry.names(), *seqio.MixtureRegistry.names()]
+    registered = {*seqio.TaskRegistry.names(), *seqio.MixtureRegistry.names()}
+    if name not in registered and name not in (names := all_names()):
         near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
-        hint = (
-            f"did you mean {', '.join(near)}?" if near else f"there are {', '.join(sorted(names))}"
-        )
+        hint = f"did you mean {', '.join(near)}? " if near else "medmt5 inspect --list shows all. "
         raise ValueError(
-            f"no task or mixture {name!r} is registered: {hint} (a task is registered by importing "
-            "its module: add `import medmt5.tasks.NAME` to the gin file, or set "
-            "MIXTURE_OR_TASK_MODULE; one of your own files is named by their path, "
-            "'folder/en-name')"
-        ) from error
+            f"no task or mixture {name!r} is registered. {hint}One of your own is registered by "
+            "its module: set MIXTURE_OR_TASK_MODULE; files of yours are named by their path, as in "
+            "'folder/en-name'"
+        )
+    return seqio.get_mixture_or_task(name)
 
 
 def decode_strings(raw: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ NLTK. A metric of your own is a `Metric`, and `score`, `interval` and `paired_te
 from medmt5.metrics.bertscore import bert_score
 from medmt5.metrics.metric import Metric
 from medmt5.metrics.records import kind_of, read_predictions
-from medmt5.metrics.registry import METRICS, macro, micro, score
+from medmt5.metrics.registry import METRICS, intervals, macro, micro, score
 from medmt5.metrics.significance import Comparison, interval, paired_test
 from medmt5.metrics.spans import precision_recall_f1, span_f1
 
@@ -22,6 +22,7 @@ __all__ = [
     "Metric",
     "bert_score",
     "interval",
+    "intervals",
     "kind_of",
     "macro",
     "micro",

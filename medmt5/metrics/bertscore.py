@@ -57,19 +57,18 @@ class Encoder:
         try:
             self.tokenizer = AutoTokenizer.from_pretrained(model)
             network: Any = AutoModel.from_pretrained(model)
-        except (OSError, ValueError) as error:
+        except Exception as error:  # each format of weights and tokenisers has errors of its own
             first = str(error).strip().partition("\n")[0]
             raise ValueError(f"BERTScore: {model} cannot be loaded: {first}") from error
         self.torch = torch
         self.network = network.get_encoder() if network.config.is_encoder_decoder else network
         self.network.eval().to("cuda" if torch.cuda.is_available() else "cpu")
         layers = network.config.num_hidden_layers
-        if layer is None:
-            layer = LAYERS.get(os.path.basename(model.rstrip("/")), round(0.75 * layers))
-            log.info("BERTScore: layer %d of %d of %s", layer, layers, model)
-        if not 0 <= layer <= layers:
+        usual = LAYERS.get(os.path.basename(model.rstrip("/")), int(0.75 * layers))
+        self.layer = usual if layer is None else layer
+        if not 0 <= self.layer <= layers:
             raise ValueError(f"BERTScore: {model} has layers 0 to {layers}, not {layer}")
-        self.layer = layer
+        log.info("BERTScore: layer %d of %d of %s", self.layer, layers, model)
         limit = self.tokenizer.model_max_length
         # Tokenisers that do not know their model's limit say 1e30; RoBERTa's has two positions
         # fewer than its configuration says, so that alone is not it either.

@@ -11,6 +11,7 @@ import numpy as np
 from medmt5.metrics import answers, bleu, choices, rationales, rouge, spans
 from medmt5.metrics.metric import Counts, Metric, Record
 from medmt5.metrics.records import KINDS, kind_of
+from medmt5.metrics.significance import mean_interval
 
 METRICS: dict[str, Metric] = {
     metric.name: metric
@@ -100,6 +101,26 @@ def score(records: Sequence[Record], names: Sequence[str | Metric] | None = None
         else:
             scores[name] = spans.TABLES[name](records)
     return scores
+
+
+def intervals(
+    records: Sequence[Record],
+    names: Sequence[str | Metric] | None = None,
+    *,
+    level: float = 0.95,
+    samples: int = 1000,
+    seed: int = 0,
+) -> dict[str, tuple[float, float]]:
+    """`significance.interval` of each metric that `score` gives for the same arguments."""
+    kind = kind_of(records)
+    metrics = metrics_for(kind, default_names(records) if names is None else names)
+    counts = count(metrics, records)
+    return {
+        metric.name: mean_interval(
+            metric, [counts[metric.name]], level=level, samples=samples, seed=seed
+        )
+        for metric in metrics
+    }
 
 
 def macro(values: Mapping[str, float]) -> float:

@@ -123,9 +123,12 @@ def _bootstrap(
 ) -> Iterator[Float[np.ndarray, "samples sums"]]:
     """Of each group the sums of as many examples, drawn with replacement."""
     for rows in groups:
-        size = len(rows)
-        even = np.full(size, 1 / size)
-        yield np.concatenate([rng.multinomial(size, even, n) @ rows for n in _parts(samples, size)])
+        # Examples with equal counts are drawn as one: of right and wrong answers there are two.
+        kinds, sizes = np.unique(rows, axis=0, return_counts=True)
+        shares = sizes / len(rows)
+        yield np.concatenate(
+            [rng.multinomial(len(rows), shares, n) @ kinds for n in _parts(samples, len(kinds))]
+        )
 
 
 def _exchanges(
@@ -134,9 +137,9 @@ def _exchanges(
     """Of each group both systems' sums, with each example's two predictions exchanged or not."""
     for rows in groups:
         a, b = np.split(rows, 2, axis=1)
-        moved = (b - a)[(a != b).any(axis=1)]  # exchanging equals changes nothing
+        moves, sizes = np.unique(b - a, axis=0, return_counts=True)
         shift = np.concatenate(
-            [rng.integers(0, 2, (n, len(moved))) @ moved for n in _parts(samples, len(moved))]
+            [rng.binomial(sizes, 0.5, (n, len(sizes))) @ moves for n in _parts(samples, len(sizes))]
         )
         yield rows.sum(axis=0) + np.concatenate([shift, -shift], axis=1)
 

@@ -120,14 +120,14 @@ def _near_counts(same: Callable[[Any, Any], bool], near: float = 0.0):
         free, total = list(gold), 0.0
         for span in found:
             touched = [other for other in free if other[0] < span[1] and span[0] < other[1]]
-            if not touched:
-                continue
             right = [other for other in touched if same(other, span)]
-            total += 1 if right else near
-            # Any that is touched is used up: a wrong label is one error, not one missed and one
-            # too many.
-            free.remove(min(right, key=lambda o: abs(o[0] - span[0]) + abs(o[1] - span[1]))
-                        if right else touched[0])  # fmt: skip
+            if right:
+                total += 1
+                free.remove(min(right, key=lambda o: abs(o[0] - span[0]) + abs(o[1] - span[1])))
+            elif touched:
+                # Used up too: a wrong label is one error, not one missed and one too many.
+                total += near
+                free.remove(touched[0])
         return total
 
     def counts(records: Sequence[Record]) -> np.ndarray:
