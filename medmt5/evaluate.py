@@ -170,11 +170,8 @@ def _in_short(scores: Mapping[str, Any]) -> str:
     """The first scores, on one line."""
     parts = []
     for name, value in list(scores.items())[:3]:
-        low, high = scores["intervals"].get(name, (0, 0))
-        parts.append(
-            f"{name} {value:.2f}"
-            + (f" ({low:.1f}-{high:.1f})" if name in scores["intervals"] else "")
-        )
+        low, high = scores["intervals"].get(name, (value, value))
+        parts.append(f"{name} {value:.2f} ({low:.1f}-{high:.1f})")
     return "  ".join(parts)
 
 
