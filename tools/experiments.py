@@ -50,6 +50,7 @@ STEPS = {
     "ncbi_disease_en": 1500,
 }
 ALL_STEPS = 2500
+KEPT = ("f1", "precision", "recall", "support", "faithful")
 TRAINING_TEXT = [
     "seqlab/en/en-ncbi-disease-train.tsv",
     *(f"seqlab/{lang}/{lang}-diann-train.tsv" for lang in ("en", "es")),
@@ -241,13 +242,26 @@ def results(plan: Plan) -> Iterator[dict]:
         folder = plan.folder / name
         facts = json.loads((folder / DONE).read_text())
         if name.startswith("dictionary-"):
+            *_, trained, lang = name.split("-")
             lines = (folder / "log.txt").read_text().splitlines()
-            scores = {"e3c": {"dictionary": json.loads(lines[-1])}}
+            scores = {f"e3c_{lang}": {f"dictionary {trained}": json.loads(lines[-1])}}
         elif (folder / "scores.json").exists():
             scores = json.loads((folder / "scores.json").read_text())
         else:
             scores = {}
-        yield {"run": name, **facts, "scores": scores}
+        yield {"run": name, **facts, "scores": scores_kept(scores)}
+
+
+def scores_kept(scores: dict) -> dict:
+    """Of all scores those that results/experiments.jsonl is to keep."""
+    kept: dict = {}
+    for task, modes in scores.items():
+        for mode, result in modes.items():
+            values = {key: result[key] for key in KEPT if key in result}
+            if "intervals" in result:
+                values["interval"] = result["intervals"]["f1"]
+            kept.setdefault(task, {})[mode] = values
+    return kept
 
 
 def collect(plan: Plan, path: str) -> None:

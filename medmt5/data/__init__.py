@@ -1,0 +1,1 @@
+"""Data sets before training: checked, counted, and made of what their authors publish."""
