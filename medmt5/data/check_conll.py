@@ -11,10 +11,10 @@ import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 
 from medmt5.data.findings import Checked, Findings, Places
+from medmt5.formats.conll import ENDINGS
 from medmt5.formats.lines import read_lines
 
 ACCEPTED = "a line is word<TAB>tag, a sentence ends with a blank line"
-ENDINGS = {"L": "BILOU", "U": "BILOU", "E": "BIOES", "S": "BIOES"}
 # Spaces, controls, soft hyphens, zero-width characters and marks of direction: nobody sees them,
 # vocabularies drop or split them, and two words that look the same are not.
 INVISIBLE = re.compile(
@@ -145,7 +145,7 @@ class _Scheme:
         tags = [tag for _, _, tag in sentence]
         for place, before in zip(sentence, ["O", *tags], strict=False):
             if place[2][0] in ENDINGS:
-                self.shown[ENDINGS[place[2][0]]].add(*place)
+                self.shown[ENDINGS[place[2][0]].upper()].add(*place)
             elif place[2][0] == "B" and before[2:] != place[2][2:]:
                 self.shown["IOB2"].add(*place)
         for i, what in unfinished(tags):

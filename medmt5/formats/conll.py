@@ -42,7 +42,7 @@ def check_label(label: str, labels: tuple[str, ...]) -> None:
 
 
 # Prefixes that say where an entity ends, and their scheme; B, I and O are in all.
-_ENDING = {"L": "bilou", "U": "bilou", "E": "bioes", "S": "bioes"}
+ENDINGS = {"L": "bilou", "U": "bilou", "E": "bioes", "S": "bioes"}
 
 
 def to_iob2(tags: Sequence[str]) -> tuple[list[str], int | None]:
@@ -64,7 +64,7 @@ def to_iob2(tags: Sequence[str]) -> tuple[list[str], int | None]:
         if odd is None and not continues and prefix in ("I", "L", "E"):
             odd = i  # begins without B-
         begun = begun if continues else i
-        label = "" if prefix == "O" or prefix in _ENDING else name
+        label = "" if prefix == "O" or prefix in ENDINGS else name
         result.append("O" if prefix == "O" else f"{'I' if continues else 'B'}-{name}")
     return result[:-1], odd
 
@@ -80,7 +80,7 @@ class _Scheme:
 
     def check(self, tag: str) -> None:
         prefix, _, label = tag.partition("-")
-        if tag != "O" and not (label and (prefix in ("B", "I") or prefix in _ENDING)):
+        if tag != "O" and not (label and (prefix in ("B", "I") or prefix in ENDINGS)):
             raise BadRecord(f"tag {tag!r} is not IOB2; use O, B-LABEL or I-LABEL")
 
     def read(self, tags: Sequence[str], line: int) -> list[str]:
@@ -90,7 +90,7 @@ class _Scheme:
           BadRecord: the sentence is in two schemes, or not in that of the file.
         """
         result, odd = to_iob2(tags)
-        shown = [(i, _ENDING[tag[0]]) for i, tag in enumerate(tags) if tag[0] in _ENDING]
+        shown = [(i, ENDINGS[tag[0]]) for i, tag in enumerate(tags) if tag[0] in ENDINGS]
         shown += [] if odd is None else [(odd, "iob")]
         for i, name in shown:
             what = f"line {line + i}, {tags[i]!r}, is {name}"

@@ -249,7 +249,9 @@ def data_path(*relative: str, origin: str) -> str:
         if found := sorted(glob.glob(os.path.join(glob.escape(root), pattern))):
             return found[0]
     path = os.path.join(root, relative[0])
-    raise ValueError(f"{path} does not exist; get the data from {origin}")
+    raise ValueError(
+        f"{path} does not exist; get the data from {origin}, or see medmt5 data get --help"
+    )
 
 
 def tasks_of(name: str, module: str | None = None) -> list[tuple[Any, float]]:
