@@ -42,6 +42,7 @@ def read_questions(
       answers: letters of all right options, in their order; without options, reference answers.
       rationale: "" where there is none.
       lang: such as "es", "" if unknown.
+      human_check: of the rationale, "passed" or "failed", "" where nobody looked.
 
     Raises:
       ValueError: no such file, no text or no questions.

@@ -32,7 +32,8 @@ def to_record(row: Row) -> dict[str, Any] | str:
 
     Returns:
       id ("" if the row has none), question, context, letters, options, answers, rationale, lang
-      (of the row, "" if it does not say); or WITH_IMAGE or WITHOUT_OPTIONS.
+      (of the row, "" if it does not say), human_check of its rationale ("passed", "failed", ""
+      where nobody looked); or WITH_IMAGE or WITHOUT_OPTIONS.
 
     Raises:
       BadRecord: keys of no schema or too few, options or answers that cannot be used.
@@ -47,7 +48,11 @@ def to_record(row: Row) -> dict[str, Any] | str:
             f"no {', '.join(missing)}; a question of {schema.name} has {', '.join(schema.needs)}"
         )
     record = schema.read(row)
-    return record if isinstance(record, str) else {**record, "lang": fields.optional(row, "lang")}
+    if isinstance(record, str):
+        return record
+    passed = "passed" if row.get("human_check_passed") is True else "failed"
+    looked = passed if row.get("human_checked") is True else ""
+    return {**record, "lang": fields.optional(row, "lang"), "human_check": looked}
 
 
 def _choice(

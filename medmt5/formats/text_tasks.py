@@ -16,7 +16,7 @@ from medmt5.vocabulary import Vocabulary
 
 _TEXT, _TEXTS = tf.TensorSpec([], tf.string), tf.TensorSpec([None], tf.string)
 QUESTION = {
-    **dict.fromkeys(("id", "question", "context", "rationale", "lang"), _TEXT),
+    **dict.fromkeys(("id", "question", "context", "rationale", "lang", "human_check"), _TEXT),
     **dict.fromkeys(("letters", "options", "answers"), _TEXTS),
 }
 # The keys of a row of `formats.general`, by what one of them is.

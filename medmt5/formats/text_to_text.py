@@ -203,6 +203,8 @@ class TextToText:
             reasons = example.get("predicted_rationale", "")
         if self.explains and raw["rationale"]:
             record |= {"rationale": raw["rationale"], "predicted_rationale": reasons}
+            if raw.get("human_check"):
+                record["human_check"] = raw["human_check"]
         return record
 
     def _read_text(self, tokens: Sequence[int], raw: Raw) -> tuple[str, str]:

@@ -98,7 +98,8 @@ BIOASQ = {
 def record(row):
     found = to_record(copy.deepcopy(row))
     assert list(found) == [
-        *("id", "question", "context", "letters", "options", "answers", "rationale", "lang")
+        *("id", "question", "context", "letters", "options", "answers", "rationale", "lang"),
+        "human_check",
     ]
     return found
 
@@ -119,10 +120,14 @@ def test_mmedbench_names_several_right_answers_with_commas_or_in_a_list():
         "answers": ["A", "C"],
         "rationale": "An ACE inhibitor and a beta blocker.",
         "lang": "",
+        "human_check": "passed",
     }
     assert record(MMEDBENCH) == expected
     for answer_idx in ("C, A", ["A", "C"], ["c", "a"]):
         assert record({**MMEDBENCH, "answer_idx": answer_idx}) == expected
+    failed = {**MMEDBENCH, "human_check_passed": False}
+    assert record(failed)["human_check"] == "failed"
+    assert record({**failed, "human_checked": False})["human_check"] == ""
 
 
 def test_medqa_has_options_in_a_dictionary_or_two_kinds_of_list():

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from medmt5.metrics import METRICS, mmedbench
+from medmt5.metrics import METRICS, mmedbench, score
 
 TEXTS = {
     "en": (
@@ -97,3 +97,17 @@ def test_an_empty_rationale_scores_zero():
     example = record("en") | {"predicted_rationale": ""}
     for name in ("mmedbench_bleu", "mmedbench_bleu1", "mmedbench_rouge", "mmedbench_rouge1"):
         assert METRICS[name]([example]) == 0
+
+
+def test_only_rationales_that_a_person_passed_count_where_persons_looked():
+    """As the benchmark is scored; our own scores take all."""
+    good, bad = record("en"), record("en") | {"predicted_rationale": "Nothing."}
+    for name in ("mmedbench_bleu", "mmedbench_rouge"):
+        metric = METRICS[name]
+        alone = score([good], [name])[name]
+        passed = [good | {"human_check": "passed"}, bad | {"human_check": "failed"}, bad]
+        assert score(passed, [name])[name] == alone
+        assert score([good, bad], [name])[name] < alone
+        assert len(metric.counts(passed)) == 3
+    names = ["rationale_rouge1"]
+    assert score(passed, names)["rationale_rouge1"] < score([good], names)["rationale_rouge1"]
