@@ -47,6 +47,7 @@ def test_a_wrong_kernel_is_told_and_not_timed(one_kernel, factor, monkeypatch, c
     assert "NOT EQUAL" in capsys.readouterr().out
 
 
+@pytest.mark.slow  # compiles every method
 def test_every_method_and_pass_is_timed_in_turn(monkeypatch):
     monkeypatch.setattr(tool, "CALLS", 1)
     records = tool.measure(CROSS, 1, 2, "gpu", True, repeats=2)

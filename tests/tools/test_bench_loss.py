@@ -4,10 +4,14 @@ import json
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tools"))
 
 import bench_loss as tool  # noqa: E402 (the tools folder is no package)
+
+pytestmark = pytest.mark.slow  # compiles every method
 
 
 def test_every_method_has_a_line_and_the_plain_gradients(tmp_path, capsys):
