@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import os
 import re
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -18,6 +19,7 @@ import numpy as np
 from etils import epath
 from flax.traverse_util import unflatten_dict
 
+from medmt5 import checkpoints
 from medmt5.convert.source import Source, check_parameters, listing, open_source, shapes_of
 from medmt5.state import (
     Architecture,
@@ -271,6 +273,14 @@ def vocabulary_of(source: Source) -> Vocabulary:
             "directory of it: medmt5 convert --to medmt5 --vocabulary sentencepiece.model"
         )
     return Vocabulary(source.vocabulary, source.extra_ids)
+
+
+def vocabulary_beside(model_dir: str, initial: str | None) -> Vocabulary | None:
+    """The vocabulary of a run that goes on, or of the checkpoint that it starts from, if any."""
+    if card := checkpoints.find_card(model_dir):
+        return Vocabulary(os.path.join(card.folder, checkpoints.VOCABULARY), card.extra_ids)
+    source = initial and open_source(initial, verify=False)
+    return vocabulary_of(source) if source and source.vocabulary else None
 
 
 def _place(array: np.ndarray, sharding: jax.sharding.Sharding) -> jax.Array:

@@ -78,7 +78,8 @@ def train(
       total_steps: absolute, as in T5X: steps of an initial checkpoint's state count.
       train_eval_dataset_cfg: loss and accuracy are measured on it.
       infer_eval_dataset_cfg: it is decoded and scored.
-      vocabulary: instead of the one that the task was registered with.
+      vocabulary: by default that of `model_dir`, of the initial checkpoint, or else the one that
+        the task was registered with.
       loss: normaliser, z-loss, label smoothing.
       checkpoint_cfg: when to save, how many to keep.
       restore: the checkpoint to start from, where `model_dir` has none yet.
@@ -111,6 +112,7 @@ def train(
             f"BATCH_SIZE {train_dataset_cfg.batch_size} does not divide into {num_microbatches} "
             "microbatches"
         )
+    vocabulary = vocabulary or restoring.vocabulary_beside(model_dir, restore and restore.path)
     log.info("reading %s", train_dataset_cfg.mixture_or_task_name)
     tables = batches.read_tables(train_dataset_cfg, vocabulary)
     share = batches.local_share(train_dataset_cfg.batch_size, mesh)

@@ -59,7 +59,7 @@ class Vocabulary:
     def __init__(self, path: str, extra_ids: int | None = None):
         import sentencepiece
 
-        if not epath.Path(path).exists():
+        if not _exists(path):
             raise ValueError(f"no vocabulary at {path}; give the path of a SentencePiece .model")
         self.path = path
         content = epath.Path(path).read_bytes()
@@ -240,6 +240,17 @@ class Vocabulary:
 def follows_unspaced(before: str, word: str) -> bool:
     """Whether a word follows another without a space, by the scripts where they meet."""
     return bool(before and word and _UNSPACED.match(before[-1]) and _UNSPACED.match(word[0]))
+
+
+def _exists(path: str) -> bool:
+    try:
+        return epath.Path(path).exists()
+    except Exception as error:  # of whatever library reads remote paths
+        reason = str(error).strip().partition("\n")[0]
+        raise ValueError(
+            f"{path} cannot be reached ({reason}); give a local copy as VOCABULARY, or start from "
+            "a checkpoint that has its vocabulary beside it"
+        ) from error
 
 
 def _sentinel_pieces(count: int) -> bytes:

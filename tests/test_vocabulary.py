@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import shared
+from etils import epath
 from hypothesis import example, given
 from hypothesis import strategies as st
 from sentencepiece import sentencepiece_model_pb2 as model_pb2
@@ -283,3 +284,12 @@ def test_the_real_mt5_has_its_sentinels_inside():
     assert full == [[259, 260], [486], [259, 53737], [259, 3]]
     text = [keep[i] for i in range(vocabulary.rows) if not vocabulary.is_reserved(i)]
     assert min(text) == 2 and max(text) < 250_000
+
+
+def test_a_remote_vocabulary_that_cannot_be_reached_is_refused_with_what_to_do(monkeypatch):
+    def exists(self):
+        raise OSError("no route to host\nmore lines")
+
+    monkeypatch.setattr(type(epath.Path("gs://bucket/a.model")), "exists", exists)
+    with pytest.raises(ValueError, match=r"cannot be reached \(no route to host\); give a local"):
+        Vocabulary("gs://bucket/a.model")
