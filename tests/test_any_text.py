@@ -96,7 +96,6 @@ def assert_sound(document, text, labels):
     "name, examples",
     [
         ("greedy", 40),
-        ("text", 40),
         ("beam", 10),
         pytest.param("greedy", 1000, marks=pytest.mark.slow),
         pytest.param("text", 1000, marks=pytest.mark.slow),

@@ -56,7 +56,12 @@ def test_train_commands_are_accepted(line, recipe):
         assert Path(file).exists() or (ROOT / file).exists(), file
 
 
-@pytest.mark.parametrize("line", commands("medmt5 plan"))
+FIRST, *OTHERS = commands("medmt5 plan")
+
+
+@pytest.mark.parametrize(
+    "line", [FIRST, *(pytest.param(line, marks=pytest.mark.slow) for line in OTHERS)]
+)
 def test_the_recipe_fits_where_the_docs_plan_it(line, recipe):
     # In a process of its own: it sets the number of devices.
     command = [sys.executable, "-m", "medmt5.cli", *shlex.split(line)[1:], "--compile", "none"]

@@ -248,6 +248,7 @@ def test_the_command_writes_conll_to_a_file(model, labeller, tmp_path):
     assert begun == sum(map(len, expected(labeller)))
 
 
+@pytest.mark.slow
 def test_the_command_writes_inline_tags_that_read_back(model, labeller):
     done = run("-m", model, "--batch-size", 8, "--format", "inline")
     assert done.returncode == 0, done.stderr.decode()
@@ -266,6 +267,7 @@ def test_the_command_writes_a_page_of_html(model, labeller):
     assert "simvastatina" in page and "&lt;" in page
 
 
+@pytest.mark.slow
 def test_the_command_writes_a_folder_for_brat(model, labeller, tmp_path):
     done = run("-m", model, "--batch-size", 8, "--format", "brat", "-o", tmp_path / "brat")
     assert done.returncode == 0, done.stderr.decode()

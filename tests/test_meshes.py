@@ -67,9 +67,9 @@ def one_device():
     "sizes, kernel, embedding",
     [
         # The local shapes of a (32, 64) kernel and the (128, 32) embedding.
-        pytest.param({"data": 8}, (32, 64), (128, 32), id="data"),
-        pytest.param({"fsdp": 8}, (4, 64), (128, 4), id="fsdp"),
-        pytest.param({"model": 8}, (32, 8), (16, 32), id="model"),
+        pytest.param({"data": 8}, (32, 64), (128, 32), id="data", marks=pytest.mark.slow),
+        pytest.param({"fsdp": 8}, (4, 64), (128, 4), id="fsdp", marks=pytest.mark.slow),
+        pytest.param({"model": 8}, (32, 8), (16, 32), id="model", marks=pytest.mark.slow),
         pytest.param({"data": 2, "fsdp": 2, "model": 2}, (16, 32), (64, 16), id="all three"),
     ],
 )

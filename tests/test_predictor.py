@@ -99,7 +99,8 @@ def test_a_width_can_be_given():
 def labelled(format_, mesh):
     """Predictions for eight sentences on a mesh, and FLOPs per device of the program."""
     architecture = Architecture.t5(tiny.config(dropout_rate=0.0))
-    params = jax.device_put(architecture.init(jax.random.key(0)), architecture.shardings(mesh))
+    params = jax.jit(architecture.init)(jax.random.key(0))
+    params = jax.device_put(params, architecture.shardings(mesh))
     made = Predictor(architecture, params, eos_id=1, batch_size=8)
     jitted, flops = made._decode, []
 

@@ -167,9 +167,9 @@ def free_address():
 def two_processes(folder, commands):
     """Start them with their output in `log-<index>.txt`; none outlives this."""
     env = tiny.subprocess_env(
-        XLA_FLAGS="--xla_backend_optimization_level=0 --xla_force_host_platform_device_count=2",
-        PYTHONPATH=os.pathsep.join([str(Path(tiny.__file__).parent), *sys.path]),
+        PYTHONPATH=os.pathsep.join([str(Path(tiny.__file__).parent), *sys.path])
     )
+    env["XLA_FLAGS"] += " --xla_force_host_platform_device_count=2"
     started = []
     for index, command in enumerate(commands):
         log = open(folder / f"log-{index}.txt", "ab")

@@ -45,7 +45,10 @@ def test_parameters_alone_leave_step_and_optimiser_fresh(saved):
     assert int(got.step) == 0 and tiny.digest(got.opt_state) == tiny.digest(run.state.opt_state)
 
 
-@pytest.mark.parametrize("mesh", [dict(data=4, fsdp=2), dict(data=2, fsdp=2, model=2)])
+@pytest.mark.parametrize(
+    "mesh",
+    [pytest.param(dict(data=4, fsdp=2), marks=pytest.mark.slow), dict(data=2, fsdp=2, model=2)],
+)
 def test_arrays_land_in_the_shards_of_the_mesh(saved, mesh):
     run = Run(mesh=partitioning.make_mesh(**mesh))
     got = run.start(saved[0])

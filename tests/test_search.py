@@ -26,7 +26,7 @@ SOURCE, TARGET = 32, 44
 @functools.cache
 def params(seed):
     """Random; the rows of tags are copied from a frequent piece, so that tags are often likely."""
-    params = ARCHITECTURE.init(jax.random.key(seed))
+    params = jax.jit(ARCHITECTURE.init)(jax.random.key(seed))
     head = params["decoder"]["logits_dense"]["kernel"] * 3.0
     tags = jnp.asarray([*FORMAT.tags.opens, *FORMAT.tags.closes])[:, 0]
     pieces = jnp.asarray([FORMAT.vocabulary.encode_word(word)[0] for word in WORDS[:4]])
@@ -62,6 +62,12 @@ def every_labelling(params, source, constraint, *, num_beams, renormalise):
     )
 
 
+@jax.jit
+def greedily(params, source, constraint):
+    model = ARCHITECTURE.merge(params)
+    return greedy(model, source, max_length=TARGET, eos_id=1, constraint=constraint)
+
+
 @pytest.mark.parametrize("renormalise", [False, True])
 @pytest.mark.parametrize("count", [0, 1, 2, 3, 4])
 def test_the_best_of_all_labellings_is_found_and_proven(count, renormalise):
@@ -80,13 +86,7 @@ def test_the_best_of_all_labellings_is_found_and_proven(count, renormalise):
         if count and beams.scores[0, 0] - beams.scores[0, 1] > 1e-3:
             assert found.tokens.tolist() == expected[expected != 0].tolist()
         assert found.passes <= COUNTS[count] + 8
-        first = greedy(
-            ARCHITECTURE.merge(params(seed % 3)),
-            jnp.asarray(source),
-            max_length=TARGET,
-            eos_id=1,
-            constraint=constraint,
-        )
+        first = greedily(params(seed % 3), source, constraint)
         beaten += found.tokens.tolist() != [t for t in first.tokens[0].tolist() if t]
     if count == 4 and not renormalise:
         assert beaten  # greedy alone would not do

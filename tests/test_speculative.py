@@ -236,8 +236,15 @@ def test_a_draft_may_be_wrong_or_missing(kind):
     assert (decoded.passes == plain.passes).all()  # nothing gained
 
 
-@pytest.mark.parametrize("width", [1, 8])
-@pytest.mark.parametrize("free", [False, True], ids=["constrained", "free"])
+@pytest.mark.parametrize(
+    "width, free",
+    [
+        pytest.param(8, False, id="8-constrained"),
+        pytest.param(1, True, id="1-free"),
+        pytest.param(1, False, id="1-constrained", marks=pytest.mark.slow),
+        pytest.param(8, True, id="8-free", marks=pytest.mark.slow),
+    ],
+)
 def test_rows_that_take_turns_in_a_few_slots_give_what_all_side_by_side_give(width, free):
     rng = np.random.default_rng(8)
     drawn = random_batch(rng)

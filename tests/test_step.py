@@ -275,7 +275,7 @@ def value_and_gradients(architecture, params, **options):
     return jax.jit(jax.value_and_grad(total, has_aux=True))(params)
 
 
-@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize("tied", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_chunks_give_the_plain_loss_metrics_and_gradients(tied, few_logits_in_chunks):
     architecture = Architecture.t5(T5Config(**SIZES, dropout_rate=0.0, logits_via_embedding=tied))
     params = jax.jit(architecture.init)(jax.random.key(0))
@@ -414,7 +414,11 @@ HEAD = WIDE["emb_dim"] * WIDE["vocab_size"]
 
 
 @pytest.mark.parametrize(
-    "sizes", [{"fsdp": 8}, {"data": 2, "fsdp": 2, "model": 2}], ids=["fsdp", "all three"]
+    "sizes",
+    [
+        pytest.param({"fsdp": 8}, id="fsdp", marks=pytest.mark.slow),
+        pytest.param({"data": 2, "fsdp": 2, "model": 2}, id="all three"),
+    ],
 )
 def test_no_device_holds_its_logits_or_sends_the_head_in_a_loop(sizes, few_logits_in_chunks):
     mesh = make_mesh(**sizes)

@@ -673,7 +673,9 @@ def test_what_cannot_matter_is_said_once_and_the_file_runs(tmp_path, caplog):
         assert caplog.text.count(said) == 1, said
 
 
-@pytest.mark.parametrize("run", ["finetuning_common", "pretraining_common"])
+@pytest.mark.parametrize(
+    "run", [pytest.param("finetuning_common", marks=pytest.mark.slow), "pretraining_common"]
+)
 def test_the_files_of_umt5_train_a_model_with_a_bias_per_layer(run, tmp_path):
     folder = "t5x/examples/scalable_t5"
     path = tmp_path / "umt5.gin"

@@ -310,7 +310,7 @@ from medmt5 import launch
 launch.run("train", files=["gin_configs/recipes/quickstart_finetune.gin"], bindings={train})
 launch.run("eval", files=["gin_configs/recipes/quickstart_eval.gin"], bindings={score})
 """
-    env = tiny.subprocess_env(XLA_FLAGS="--xla_backend_optimization_level=0")
+    env = tiny.subprocess_env()
     done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     evaluated = (tmp_path / "model" / "eval" / "scalars.jsonl").read_text()

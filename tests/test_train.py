@@ -108,6 +108,7 @@ def test_a_dry_run_writes_nothing(tmp_path):
     assert not folder.exists()
 
 
+@pytest.mark.slow  # test_meshes.py has its step
 def test_a_run_is_the_same_whatever_the_mesh(finished, tmp_path):
     # Sums run in another order on four devices. Adam turns the rounding of a gradient near zero
     # into a step of up to the learning rate, 1e-2, for that weight; the loss hardly feels it.
@@ -121,7 +122,9 @@ def test_a_run_is_the_same_whatever_the_mesh(finished, tmp_path):
 # Stopping and going on
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
+)
 def test_a_signal_saves_and_ends_and_the_restart_ends_with_the_same_bits(
     finished, tmp_path, monkeypatch, caplog, number
 ):
@@ -355,16 +358,29 @@ def test_other_errors_of_the_device_are_left_as_they_are(tmp_path, monkeypatch):
 # The configuration is kept
 
 
-def test_the_kept_configuration_gives_itself_when_it_is_parsed_again(whole):
+def assert_gives_itself(gin_file, folder, *bindings):
     import gin
 
-    gin_file, folder = whole
     kept = (folder / "config.gin").read_text(encoding="utf-8")
     assert "emb_dim = 16" in kept and f"MODEL_DIR = '{folder}'" in kept
     launch.run("train", files=[str(folder / "config.gin")], dry_run=True)
     assert gin.operative_config_str() == kept
-    launch.run("train", files=[str(gin_file)], bindings=[f"MODEL_DIR = '{folder}'"], dry_run=True)
+    bindings = [f"MODEL_DIR = '{folder}'", *bindings]
+    launch.run("train", files=[str(gin_file)], bindings=bindings, dry_run=True)
     assert gin.operative_config_str() == kept
+
+
+def test_the_kept_configuration_gives_itself_when_it_is_parsed_again(tmp_path):
+    gin_file, folder = tmp_path / "run.gin", tmp_path / "model"
+    gin_file.write_text(GIN)
+    bindings = [f"MODEL_DIR = '{folder}'", "TRAIN_STEPS = 2"]
+    launch.run("train", files=[str(gin_file)], bindings=bindings)
+    assert_gives_itself(gin_file, folder, "TRAIN_STEPS = 2")
+
+
+@pytest.mark.slow  # a run of its own
+def test_the_configuration_that_a_program_kept_gives_itself(whole):
+    assert_gives_itself(*whole)
 
 
 def test_flattened_scores_keep_numbers_and_leave_labels_out():

@@ -327,15 +327,19 @@ def test_the_command_line_converts_says_what_it_did_and_fails_with_a_message(run
         )
 
     target = str(tmp_path / "t")
-    done = medmt5("--source", run[0], "--target", target, "--to", "t5x", "--dry_run")
-    assert done.returncode == 0 and "dry run: 60 arrays would be written" in done.stderr
-    assert not os.path.exists(target)
     done = medmt5("--source", run[0], "--target", target, "--to", "t5x")
     assert done.returncode == 0 and "logits agree: the largest difference is 0.0e+00" in done.stderr
     assert t5x.recognises(target)
     done = medmt5("--source", run[0], "--target", target, "--to", "t5x")
     assert done.returncode == 2 and done.stderr.strip().endswith("--overwrite to replace it")
     assert "Traceback" not in done.stderr
+
+
+def test_a_dry_run_says_what_would_be_written_and_writes_nothing(run, tmp_path, caplog):
+    caplog.set_level("INFO", logger="medmt5")
+    command.convert(run[0], str(tmp_path / "t"), "t5x", dry_run=True)
+    assert "dry run: 60 arrays would be written" in caplog.text
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_labelling_card_without_its_vocabulary_is_said(labeller, tmp_path):

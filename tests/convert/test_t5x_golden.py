@@ -53,7 +53,13 @@ def compiled(config):
     return architecture, optimizer, jax.jit(forward), jax.jit(train)
 
 
-@pytest.fixture(scope="module", params=CHECKPOINTS, ids="_".join)
+def each(*marks):
+    """The test runs on each checkpoint: mT5's architecture always, others where marks allow."""
+    others = [pytest.param(case, marks=marks if case[0] != "t5" else ()) for case in CHECKPOINTS]
+    return pytest.mark.parametrize("golden", others, ids="_".join, indirect=True, scope="module")
+
+
+@pytest.fixture(scope="module")
 def golden(request, tmp_path_factory):
     name, layout = request.param
     folder = tmp_path_factory.mktemp("t5x")
@@ -63,6 +69,7 @@ def golden(request, tmp_path_factory):
     return types.SimpleNamespace(source=source, expected=EXPECTED["models"][name])
 
 
+@each()
 def test_parameters_of_t5x_are_read_bit_for_bit_and_their_sizes_inferred(golden):
     source, expected = golden.source, golden.expected
     assert (source.kind, source.step, source.unused) == ("t5x", 2, [])
@@ -76,6 +83,7 @@ def test_parameters_of_t5x_are_read_bit_for_bit_and_their_sizes_inferred(golden)
         assert (list(found) if isinstance(found, tuple) else found) == value, field
 
 
+@each(pytest.mark.slow)
 def test_logits_loss_and_decoded_tokens_are_those_of_t5x(golden):
     expected = golden.expected
     architecture, _, forward, _ = compiled(golden.source.config)
@@ -93,6 +101,7 @@ def test_logits_loss_and_decoded_tokens_are_those_of_t5x(golden):
     np.testing.assert_allclose(beams.scores[:, ::-1][found], scores[found], rtol=1e-5)  # as logits
 
 
+@each(pytest.mark.slow)
 def test_two_further_steps_of_adafactor_are_those_of_t5x(golden):
     source, mesh = golden.source, make_mesh(devices=jax.devices()[:1])
     architecture, optimizer, _, train = compiled(source.config)
@@ -108,6 +117,7 @@ def test_two_further_steps_of_adafactor_are_those_of_t5x(golden):
     assert int(state.step) == 5
 
 
+@each()
 def test_what_we_write_of_it_is_read_back_equal(golden, tmp_path):
     source = golden.source
     writer = t5x.Writer(str(tmp_path / "c"), source.config, source.arrays, dtype=np.float32)

@@ -65,7 +65,7 @@ def optimizer() -> optax.GradientTransformation:
 
 
 def subprocess_env(**changes) -> dict[str, str]:
-    """The environment of a child process: one CPU device, compiled for as here and kept."""
+    """The environment of a child process: one CPU device, the same compiler and its cache."""
     flags = [flag for flag in os.environ["XLA_FLAGS"].split() if "device_count" not in flag]
     env = os.environ | COMPILATION_CACHE | {"XLA_FLAGS": " ".join(flags), "JAX_PLATFORMS": "cpu"}
     return env | changes

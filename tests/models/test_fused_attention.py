@@ -96,10 +96,10 @@ def test_the_bias_of_a_distance_is_added_where_a_key_lies_that_far_from_the_quer
     "causal, sizes",
     [
         (False, dict(query=300, key=300, heads=4)),
-        (True, dict()),
+        pytest.param(True, dict(), marks=pytest.mark.slow),
         (False, dict(query=114, bias=False)),
         (True, dict(query=114, key=300)),
-        (False, dict(query=128, key=128, heads=4, kv=32)),
+        pytest.param(False, dict(query=128, key=128, heads=4, kv=32), marks=pytest.mark.slow),
     ],
     ids=["three blocks", "causal", "cross", "causal and unequal", "four narrow heads"],
 )
@@ -190,7 +190,7 @@ def test_layers_may_be_scanned_and_keep_the_results_named_attention(platform, ca
         ("tpu", (2, 2, 2), 4, 4),
         ("gpu", (2, 2, 2), 4, 4),
         ("cpu", (2, 2, 2), 4, 4),
-        ("gpu", (1, 8, 1), 8, 2),
+        pytest.param("gpu", (1, 8, 1), 8, 2, marks=pytest.mark.slow),
         ("gpu", (2, 1, 4), 2, 2),  # fewer heads than the model axis splits: kept whole
         ("gpu", (2, 4, 1), 2, 2),  # fewer rows than devices: kept whole
     ],

@@ -77,5 +77,6 @@ def test_a_recipe_that_imports_tasks_loads_neither_seqio_nor_tensorflow():
     assert loaded_after(PRETRAIN) == []
 
 
+@pytest.mark.slow  # imports TensorFlow
 def test_a_run_file_of_t5x_gets_the_seqio_that_it_names():
     assert loaded_after("gin_configs/t5x/pretrain.gin") == ["seqio", "tensorflow"]
