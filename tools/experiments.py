@@ -9,8 +9,8 @@ Needs MEDMT5_DATA_DIR. Models of 2 M parameters from scratch. What is compared:
 (a) constrained against unconstrained decoding: every model is scored both ways;
 (b) pre-training on medical text against general text and against none;
 (c) one model per set against one model of all sets;
-(d) E3C across languages: each language's model on the tests of all four, and a dictionary of the
-    training mentions of English and of the language itself;
+(d) E3C and DIANN across languages: each language's model on the tests of all, and a dictionary of
+    the training mentions of English and of the language itself;
 (e) one model of all sets with and without label prompts.
 
 A run that is done has `done.json` in its folder, with its command, commit and minutes. Stopped by
@@ -87,9 +87,10 @@ class Plan:
             ("general", "general_text_and_copy"),
         ):
             self._train(f"pretrain-{corpus}", "tiny_raw_multilingual", MIXTURE_OR_TASK_NAME=mixture)
-        for lang in LANGUAGES:
-            self._dictionary(lang, "en")
-            self._dictionary(lang, lang)
+        for name in ("e3c", "diann"):
+            for lang in LANGUAGES if name == "e3c" else ("en", "es"):
+                self._dictionary(name, lang, "en")
+                self._dictionary(name, lang, lang)
         for seed in SEEDS:
             for task in STEPS:
                 self._labelling(task, "medical", seed)
@@ -118,7 +119,8 @@ class Plan:
         self._medmt5(name, "train", recipe, ("vocabulary", *needs), **given, **macros)
 
     def _labelling(self, task: str, corpus: str, seed: int) -> None:
-        """Fine-tuning, and the scores of its tests: E3C's in all languages."""
+        """Fine-tuning, and the scores of its tests: in all languages of a set."""
+        tested = task.rpartition("_")[0] if task.startswith(("e3c", "diann")) else task
         name = f"{task}-{corpus}-{seed}"
         initial = None if corpus == "none" else f"pretrain-{corpus}"
         self._train(
@@ -137,16 +139,16 @@ class Plan:
             (name,),
             CHECKPOINT_PATH=str(self.folder / name),
             EVAL_OUTPUT_DIR=str(self.folder / f"{name}-test"),
-            MIXTURE_OR_TASK_NAME="e3c" if task.startswith("e3c") else task,
+            MIXTURE_OR_TASK_NAME=tested,
         )
 
-    def _dictionary(self, lang: str, trained: str) -> None:
+    def _dictionary(self, name: str, lang: str, trained: str) -> None:
         self._add(
-            f"dictionary-{trained}-{lang}",
+            f"dictionary-{name}-{trained}-{lang}",
             (),
             *(sys.executable, "tools/dictionary_baseline.py"),
-            *("--train", self.data / f"seqlab/{trained}/{trained}-e3c-train.tsv"),
-            *("--test", self.data / f"seqlab/{lang}/{lang}-e3c-test.tsv"),
+            *("--train", self.data / f"seqlab/{trained}/{trained}-{name}-train.tsv"),
+            *("--test", self.data / f"seqlab/{lang}/{lang}-{name}-test.tsv"),
         )
 
     def done(self, name: str) -> bool:
@@ -239,9 +241,9 @@ def results(plan: Plan) -> Iterator[dict]:
         folder = plan.folder / name
         facts = json.loads((folder / DONE).read_text())
         if name.startswith("dictionary-"):
-            *_, trained, lang = name.split("-")
+            _, data, trained, lang = name.split("-")
             lines = (folder / "log.txt").read_text().splitlines()
-            scores = {f"e3c_{lang}": {f"dictionary {trained}": json.loads(lines[-1])}}
+            scores = {f"{data}_{lang}": {f"dictionary {trained}": json.loads(lines[-1])}}
         elif (folder / "scores.json").exists():
             scores = json.loads((folder / "scores.json").read_text())
         else:
