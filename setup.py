@@ -70,6 +70,7 @@ setup(
     python_requires=">=3.11",
     packages=[
         "medmt5",
+        "medmt5.adapters",
         "medmt5.book",
         "medmt5.convert",
         "medmt5.data",

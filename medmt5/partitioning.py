@@ -33,6 +33,7 @@ RULES: Rules = {
     "joined_kv": "model",
     "heads": "model",
     "relpos_buckets": None,
+    "rank": None,
 }
 
 

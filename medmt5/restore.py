@@ -21,6 +21,7 @@ from flax.traverse_util import unflatten_dict
 
 from medmt5 import checkpoints
 from medmt5.convert.source import Source, check_parameters, listing, open_source, shapes_of
+from medmt5.models import lora
 from medmt5.state import (
     Architecture,
     Params,
@@ -119,8 +120,8 @@ def plan(
             )
     for name, leaf in sorted(want.items()):
         there = _assigned(name, config.assignment_map)
-        if there is None:
-            fresh.append(name)
+        if there is None or (there not in have and re.fullmatch(lora.PARAMETERS, name)):
+            fresh.append(name)  # so is an adapter that its base does not have yet
         elif there not in have:
             problems.append(f"{name}: {'' if there == name else there + ' '}is missing")
         elif have[there] == leaf.shape:

@@ -23,6 +23,7 @@ import ml_dtypes
 import numpy as np
 
 from medmt5 import checkpoints, restore
+from medmt5.adapters.merging import MergedSource
 from medmt5.convert import check, huggingface, own, t5x, tokenizer
 from medmt5.convert.source import KINDS, Source, open_source
 from medmt5.files import MANIFEST, is_remote, write_manifest, write_text
@@ -86,6 +87,9 @@ def convert(
     _check_target(source, target, overwrite)
     target = os.path.abspath(target)
     opened = open_source(source, mlp_activations=mlp_activations)
+    if opened.config.lora is not None:
+        log.info("the adapters are added to the matrices that they belong to")
+        opened = MergedSource.of(opened)
     words = _vocabulary(opened, vocabulary, extra_ids)
     # Which random numbers come next (`key`) is the business of the run that starts from here.
     kept = ("params/",) if to == "hf" else ("params/", "opt_state/", "step")

@@ -262,9 +262,11 @@ class Attention(nnx.Module):
     def _heads(self, x: Float[Array, "batch length joined"]) -> Array:
         return x.reshape(*x.shape[:-1], self.config.num_heads, self.config.head_dim)
 
-    def keys_values(self, x: Float[Array, "batch key embed"]) -> tuple[Array, Array]:
+    def keys_values(
+        self, x: Float[Array, "batch key embed"], keys: Keys | None = None
+    ) -> tuple[Array, Array]:
         """Keys and values of the attended sequence, each (batch, key, heads, kv)."""
-        return self._heads(self.key(x)), self._heads(self.value(x))
+        return self._heads(self.key(x, keys)), self._heads(self.value(x, keys))
 
     def __call__(
         self,
@@ -277,5 +279,5 @@ class Attention(nnx.Module):
     ) -> Float[Array, "batch query embed"]:
         # T5 drops the same attention weights for every query: that is to drop values.
         value = dropout(value, self.config.dropout_rate, keys, axis=-1)
-        attended = attend(self._heads(self.query(x)), key, value)
-        return self.out(attended.reshape(*x.shape[:-1], -1))
+        attended = attend(self._heads(self.query(x, keys)), key, value)
+        return self.out(attended.reshape(*x.shape[:-1], -1), keys)

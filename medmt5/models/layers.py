@@ -86,9 +86,35 @@ class Dense(nnx.Module):
     ):
         self.kernel = parameter(rngs, shape, axes, init)
         self.dtype = dtype
+        self.lora: LowRank | None = nnx.data(None)
 
-    def __call__(self, x: Float[Array, "*batch embed"]) -> Float[Array, "*batch features"]:
-        return matmul(x.astype(self.dtype), self.kernel[...].astype(self.dtype))
+    def __call__(
+        self, x: Float[Array, "*batch embed"], keys: Keys | None = None
+    ) -> Float[Array, "*batch features"]:
+        x = x.astype(self.dtype)
+        product = matmul(x, self.kernel[...].astype(self.dtype))
+        return product if self.lora is None else product + self.lora(x, keys)
+
+
+class LowRank(nnx.Module):
+    """What an adapter adds to a matrix's product; nothing at first. See `lora.LoraConfig`."""
+
+    def __init__(self, dense: Dense, config, *, rngs: nnx.Rngs):
+        rows, columns = dense.kernel.shape
+        row_axis, column_axis = dense.kernel.axes
+        # Uniform within 1/sqrt(rows), as PEFT draws it.
+        uniform = nnx.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
+        self.a = parameter(rngs, (rows, config.rank), (row_axis, "rank"), uniform)
+        self.b = parameter(
+            rngs, (config.rank, columns), ("rank", column_axis), nnx.initializers.zeros
+        )
+        self.scale, self.dropout_rate, self.dtype = config.scale, config.dropout, dense.dtype
+
+    def __call__(
+        self, x: Float[Array, "*batch embed"], keys: Keys | None
+    ) -> Float[Array, "*batch features"]:
+        down = matmul(dropout(x, self.dropout_rate, keys), self.a[...].astype(self.dtype))
+        return self.scale * matmul(down, self.b[...].astype(self.dtype))
 
 
 class RMSNorm(nnx.Module):
@@ -134,6 +160,6 @@ class Mlp(nnx.Module):
     ) -> Float[Array, "batch length embed"]:
         hidden = None
         for name, activation in zip(self.names, self.config.mlp_activations, strict=True):
-            branch = ACTIVATIONS[activation](getattr(self, name)(x))
+            branch = ACTIVATIONS[activation](getattr(self, name)(x, keys))
             hidden = branch if hidden is None else hidden * branch
-        return self.wo(dropout(hidden, self.config.dropout_rate, keys))
+        return self.wo(dropout(hidden, self.config.dropout_rate, keys), keys)

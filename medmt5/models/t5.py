@@ -35,6 +35,7 @@ from medmt5.models.layers import (
     matmul,
     parameter,
 )
+from medmt5.models.lora import LoraConfig, attach
 from medmt5.models.stack import REMAT_POLICIES, Stack
 from medmt5.partitioning import shard_rows
 
@@ -74,6 +75,7 @@ class T5Config:
         trades memory for time and changes nothing else.
       scan_layers: run the layers as a loop, which compiles in the time of one layer; parameters
         stay apart, so nothing changes on disk. Slower on a CPU.
+      lora: low-rank adapters of some matrices; None for none.
     """
 
     vocab_size: int
@@ -94,6 +96,7 @@ class T5Config:
     attention: str = "auto"
     remat_policy: str = "none"
     scan_layers: bool = False
+    lora: LoraConfig | None = None
 
     def __post_init__(self):
         dtype = jnp.dtype(self.dtype)
@@ -112,6 +115,8 @@ class T5Config:
             raise ValueError(f"more than {MAX_LAYERS} layers; check num_encoder_layers")
         object.__setattr__(self, "dtype", dtype)
         object.__setattr__(self, "mlp_activations", tuple(self.mlp_activations))
+        if isinstance(self.lora, dict):
+            object.__setattr__(self, "lora", LoraConfig(**self.lora))
         for name in self.mlp_activations:
             if name not in ACTIVATIONS:
                 raise ValueError(f"mlp activation {name!r} is unknown; use {sorted(ACTIVATIONS)}")
@@ -157,7 +162,7 @@ class EncoderLayer(nnx.Module):
 
     def __call__(self, x: Array, *, attend: Attend, keys: Keys | None) -> Array:
         normed = self.pre_attention_layer_norm(x)
-        key, value = self.attention.keys_values(normed)
+        key, value = self.attention.keys_values(normed, keys)
         attended = self.attention(normed, key, value, attend=attend, keys=keys)
         x = x + dropout(attended, self.dropout_rate, keys)
         y = self.mlp(self.pre_mlp_layer_norm(x), keys=keys)
@@ -193,7 +198,7 @@ class DecoderLayer(nnx.Module):
         `merge` maps fresh keys and values to those to attend to: a cache puts them among its own.
         """
         normed = self.pre_self_attention_layer_norm(x)
-        key, value = merge(*self.self_attention.keys_values(normed))
+        key, value = merge(*self.self_attention.keys_values(normed, keys))
         attended = self.self_attention(normed, key, value, attend=attend, keys=keys)
         x = x + dropout(attended, self.dropout_rate, keys)
         # Several rows may share one source (beams): they are so many queries to it.
@@ -255,7 +260,7 @@ class Decoder(Stack):
         cross_attend = attention_among(cross_seen, None, self.config)
 
         def apply(layer: DecoderLayer, x: Array, keys: Keys | None) -> Array:
-            cross_key, cross_value = layer.encoder_decoder_attention.keys_values(encoded)
+            cross_key, cross_value = layer.encoder_decoder_attention.keys_values(encoded, keys)
             return layer(
                 x,
                 attend=attention(layer),
@@ -303,6 +308,8 @@ class Transformer(nnx.Module):
         self.encoder = Encoder(config, rngs=rngs)
         self.decoder = Decoder(config, rngs=rngs)
         self.config = config
+        if config.lora is not None:
+            attach(self, config.lora, rngs=rngs)
 
     def encode(
         self,

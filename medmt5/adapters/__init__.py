@@ -1,0 +1,1 @@
+"""Adapters kept apart from their base: merged for export."""

@@ -1,0 +1,42 @@
+"""A checkpoint with adapters read as one without: every matrix with its adapter added."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from medmt5.convert.source import Source
+from medmt5.models.lora import PATH, merged_kernel
+
+
+class MergedSource(Source):
+    """Parameters that compute what those of `original` and its adapters compute together.
+
+    The optimiser's arrays are those of adapters, so they are left out.
+    """
+
+    original: Source
+
+    @classmethod
+    def of(cls, original: Source) -> MergedSource:
+        """The same checkpoint, merged; `original.config.lora` says how."""
+        arrays = {
+            key: shape
+            for key, shape in original.arrays.items()
+            if PATH not in key and not key.startswith("opt_state/")
+        }
+        given = {field.name: getattr(original, field.name) for field in dataclasses.fields(Source)}
+        config = dataclasses.replace(original.config, lora=None)
+        merged = cls(**(given | {"arrays": arrays, "config": config}))
+        merged.original = original
+        return merged
+
+    def read(self, key: str) -> np.ndarray:
+        array = self.original.read(key)
+        stem = key.removesuffix("kernel")
+        adapter = [f"{stem.removesuffix('/')}{PATH}{name}" for name in "ab"]
+        if not key.endswith("/kernel") or adapter[0] not in self.original.arrays:
+            return array
+        a, b = map(self.original.read, adapter)
+        return np.asarray(merged_kernel(array, a, b, self.original.config.lora), np.float32)
