@@ -34,6 +34,7 @@ RULES: Rules = {
     "heads": "model",
     "relpos_buckets": None,
     "rank": None,
+    "prompt": None,
 }
 
 

@@ -21,7 +21,7 @@ from flax.traverse_util import unflatten_dict
 
 from medmt5 import checkpoints
 from medmt5.convert.source import Source, check_parameters, listing, open_source, shapes_of
-from medmt5.models import lora
+from medmt5.models import lora, soft_prompt
 from medmt5.state import (
     Architecture,
     Params,
@@ -111,6 +111,12 @@ def plan(
     have = source.params
     taken: dict[str, str] = {}
     resized: set[str] = set()
+    # A base has no adapter yet; one that is frozen, though, must come from somewhere.
+    new = {
+        name
+        for name in flat_params(abstract.params)
+        if name == soft_prompt.PATH or re.fullmatch(lora.PARAMETERS, name)
+    }
     fresh: list[str] = []
     problems: list[str] = []
     for pattern in (*(pair[0] for pair in config.assignment_map), config.resize):
@@ -120,8 +126,8 @@ def plan(
             )
     for name, leaf in sorted(want.items()):
         there = _assigned(name, config.assignment_map)
-        if there is None or (there not in have and re.fullmatch(lora.PARAMETERS, name)):
-            fresh.append(name)  # so is an adapter that its base does not have yet
+        if there is None or (there not in have and name in new):
+            fresh.append(name)
         elif there not in have:
             problems.append(f"{name}: {'' if there == name else there + ' '}is missing")
         elif have[there] == leaf.shape:

@@ -32,6 +32,7 @@ from medmt5.state import (
     TrainState,
     count_parameters,
     init_state,
+    split_trainable,
     state_shardings,
 )
 from medmt5.step import LossConfig
@@ -134,8 +135,9 @@ def train(
     )
     lengths = train_dataset_cfg.task_feature_lengths
     log.info(
-        "%s parameters; %s; mesh %s; rows of %d/%d tokens, %d per batch",
+        "%s parameters, %s of them train; %s; mesh %s; rows of %d/%d tokens, %d per batch",
         f"{count_parameters(architecture.shapes):,}",
+        f"{count_parameters(split_trainable(architecture.shapes, trainable)[0]):,}",
         ", ".join(f"{table.name}: {len(table.raws):,} examples" for table in tables),
         dict(mesh.shape),
         lengths["inputs"],

@@ -36,6 +36,7 @@ from medmt5.models.layers import (
     parameter,
 )
 from medmt5.models.lora import LoraConfig, attach
+from medmt5.models.soft_prompt import PromptConfig, SoftPrompt
 from medmt5.models.stack import REMAT_POLICIES, Stack
 from medmt5.partitioning import shard_rows
 
@@ -76,6 +77,7 @@ class T5Config:
       scan_layers: run the layers as a loop, which compiles in the time of one layer; parameters
         stay apart, so nothing changes on disk. Slower on a CPU.
       lora: low-rank adapters of some matrices; None for none.
+      prompt: a soft prompt before the source; None for none.
     """
 
     vocab_size: int
@@ -97,6 +99,7 @@ class T5Config:
     remat_policy: str = "none"
     scan_layers: bool = False
     lora: LoraConfig | None = None
+    prompt: PromptConfig | None = None
 
     def __post_init__(self):
         dtype = jnp.dtype(self.dtype)
@@ -117,6 +120,8 @@ class T5Config:
         object.__setattr__(self, "mlp_activations", tuple(self.mlp_activations))
         if isinstance(self.lora, dict):
             object.__setattr__(self, "lora", LoraConfig(**self.lora))
+        if isinstance(self.prompt, dict):
+            object.__setattr__(self, "prompt", PromptConfig(**self.prompt))
         for name in self.mlp_activations:
             if name not in ACTIVATIONS:
                 raise ValueError(f"mlp activation {name!r} is unknown; use {sorted(ACTIVATIONS)}")
@@ -308,6 +313,8 @@ class Transformer(nnx.Module):
         self.encoder = Encoder(config, rngs=rngs)
         self.decoder = Decoder(config, rngs=rngs)
         self.config = config
+        if config.prompt is not None:
+            self.encoder.prompt = SoftPrompt(config, rngs=rngs)
         if config.lora is not None:
             attach(self, config.lora, rngs=rngs)
 
@@ -317,9 +324,21 @@ class Transformer(nnx.Module):
         *,
         segment_ids: Int[Array, "batch source"] | None = None,
         keys: Keys | None = None,
-    ) -> Float[Array, "batch source embed"]:
+    ) -> Float[Array, "batch positions embed"]:
+        """Positions are those of the source, after those of a soft prompt if there is one."""
+        embedded, segments = self.token_embedder(tokens), self._source_segments(tokens, segment_ids)
+        if self.config.prompt is not None:
+            embedded = self.encoder.prompt.before(embedded)
+        return self.encoder(embedded, seen=Seen(segments, segments), keys=keys)
+
+    def _source_segments(self, tokens: Array, segment_ids: Array | None = None) -> Array:
+        """Segments of what the encoder reads, its soft prompt included."""
         segments = _segments(tokens, segment_ids)
-        return self.encoder(self.token_embedder(tokens), seen=Seen(segments, segments), keys=keys)
+        if self.config.prompt is None:
+            return segments
+        if segment_ids is not None:
+            raise ValueError("a soft prompt stands before one example a row; set PACK = False")
+        return self.encoder.prompt.seen(segments)
 
     def decode(
         self,
@@ -343,7 +362,7 @@ class Transformer(nnx.Module):
           target_segment_ids: the same for the targets.
           keys: dropout keys; None when evaluating.
         """
-        source = _segments(source_tokens, source_segment_ids)
+        source = self._source_segments(source_tokens, source_segment_ids)
         target = _segments(target_tokens, target_segment_ids)
         return self.decoder(
             self.token_embedder(input_tokens),
@@ -365,7 +384,8 @@ class Transformer(nnx.Module):
         cross_keys, cross_values = self.decoder.cross_keys_values(encoded)
         shape = (encoded.shape[0], length, config.num_heads, config.head_dim)
         empty = (jnp.zeros(shape, config.dtype),) * config.num_decoder_layers
-        return Cache(empty, empty, cross_keys, cross_values, source_tokens > 0)
+        seen = self._source_segments(source_tokens) > 0
+        return Cache(empty, empty, cross_keys, cross_values, seen)
 
     def decode_step(
         self,
