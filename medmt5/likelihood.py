@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import jax
@@ -10,6 +11,9 @@ from jaxtyping import Array, Float, Int
 
 # Logits that exist at a time, 1 GiB in float32: one row of 1,000 tokens for mT5's vocabulary.
 _MOST_LOGITS = 2**28
+# Answers to each source that go through the decoder at a time. All at once would copy the encoded
+# source, and its keys and values in every layer, 255 times for the sets of 8 letters.
+_TOGETHER = 4
 
 
 def log_likelihood(
@@ -25,10 +29,11 @@ def log_likelihood(
       answers: ids of several answers to each source, ending in end of sequence, then padding.
     """
     batch, choices, length = answers.shape
-    targets = answers.reshape(batch * choices, length)
-    shifted = jnp.pad(targets, ((0, 0), (1, 0)))[:, :-1]
-    encoded = jnp.repeat(model.encode(source), choices, axis=0)
-    hidden = model.decode(encoded, jnp.repeat(source, choices, axis=0), shifted, targets)
+    together = math.gcd(choices, _TOGETHER)
+    rows, parts = batch * together, choices // together
+    encoded = jnp.repeat(model.encode(source), together, axis=0)
+    sources = jnp.repeat(source, together, axis=0)
+    at_once = max(1, _MOST_LOGITS // (length * model.config.vocab_size))
 
     def of_row(row: tuple[Array, Array]) -> Array:
         hidden, targets = row
@@ -36,6 +41,11 @@ def log_likelihood(
         chosen = jnp.take_along_axis(logits, targets[:, None], axis=-1)[:, 0]
         return jnp.where(targets > 0, chosen - jax.nn.logsumexp(logits, axis=-1), 0.0).sum()
 
-    at_once = max(1, _MOST_LOGITS // (length * model.config.vocab_size))
-    sums = jax.lax.map(of_row, (hidden, targets), batch_size=min(at_once, batch * choices))
-    return sums.reshape(batch, choices)
+    def of_part(targets: Array) -> Array:
+        shifted = jnp.pad(targets, ((0, 0), (1, 0)))[:, :-1]
+        hidden = model.decode(encoded, sources, shifted, targets)
+        return jax.lax.map(of_row, (hidden, targets), batch_size=min(at_once, rows))
+
+    ordered = jnp.moveaxis(answers.reshape(batch, parts, together, length), 1, 0)
+    sums = jax.lax.map(of_part, ordered.reshape(parts, rows, length))
+    return jnp.moveaxis(sums.reshape(parts, batch, together), 0, 1).reshape(batch, choices)

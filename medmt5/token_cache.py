@@ -24,7 +24,7 @@ import itertools
 import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -187,7 +187,9 @@ def _read_table(
 
     if "tokens" in shards[0]["bytes"]:
         return Table(task, rate, format_, format_.chunks(column("tokens", ids), lengths))
-    records = Records(column("index", INDEX), column("records", np.dtype(np.uint8)), ids)
+    index, content = column("index", INDEX), column("records", np.dtype(np.uint8))
+    fitted = getattr(format_, "fitted", None)
+    records = Records(index, content, ids, fitted=fitted, lengths=lengths)
     return StoredTable(task, rate, format_, records)
 
 
@@ -272,10 +274,21 @@ class Records(Sequence[Mapping[str, Any]]):
       index: items of INDEX.
       content: bytes of all records.
       ids: their type.
+      fitted: raw example, lengths -> one that fits, for formats that shorten what is too long.
+      lengths: of rows. Ids that are longer are then made again, of the fitted example.
     """
 
-    def __init__(self, index: Column, content: Column, ids: np.dtype):
+    def __init__(
+        self,
+        index: Column,
+        content: Column,
+        ids: np.dtype,
+        *,
+        fitted: Callable[[Any, Mapping[str, int]], Any] | None = None,
+        lengths: Mapping[str, int] = {},
+    ):
         self._index, self._content, self._ids = index, content, ids
+        self._fitted, self._lengths = fitted, lengths
 
     def __len__(self) -> int:
         return len(self._index)
@@ -285,17 +298,19 @@ class Records(Sequence[Mapping[str, Any]]):
             return [self[j] for j in range(*i.indices(len(self)))]
         entry = self._entry(i)
         end = self._end(entry)
-        return json.loads(self._content[end - entry.raw : end].tobytes())
+        raw = json.loads(self._content[end - entry.raw : end].tobytes())
+        return self._fitted(raw, self._lengths) if self._fitted else raw
 
     def sizes(self, indices: Int[np.ndarray, " rows"]) -> Int[np.ndarray, "rows 2"]:
         """Tokens of inputs and targets; 0 where no ids are stored."""
         entries = map(self._entry, indices.tolist())
-        return np.array([(e.inputs, e.targets) for e in entries], np.int64).reshape(-1, 2)
+        sizes = [(e.inputs, e.targets) if self._usable(e) else (0, 0) for e in entries]
+        return np.array(sizes, np.int64).reshape(-1, 2)
 
     def example(self, i: int) -> dict[str, np.ndarray] | None:
         """The stored ids and weights, if any."""
         entry = self._entry(i)
-        if not entry.inputs:
+        if not self._usable(entry):
             return None
         content = self._content[entry.begin : self._end(entry) - entry.raw]
         ids = np.frombuffer(content, self._ids, entry.inputs + entry.targets)
@@ -308,6 +323,13 @@ class Records(Sequence[Mapping[str, Any]]):
         if not 0 <= i < len(self):
             raise IndexError(f"example {i} of {len(self)}")
         return _Entry(*self._index[i : i + 1].item())
+
+    def _usable(self, entry: _Entry) -> bool:
+        """Whether ids are stored, and are those of the example as it is in these rows."""
+        if not self._fitted:
+            return entry.inputs > 0
+        lengths = self._lengths
+        return 0 < entry.inputs <= lengths["inputs"] and entry.targets <= lengths["targets"]
 
     def _end(self, entry: _Entry) -> int:
         ids = self._ids.itemsize * (entry.inputs + entry.targets)

@@ -43,8 +43,14 @@ def size(name):
 
 
 def examples(one_task):
-    """Mixing rate: the examples of a task's training split, so that all are seen equally often."""
-    return size(one_task.name)
+    """Mixing rate: the examples of a task's training split, so that all are seen equally often.
+
+    Where they cannot be read it is 1: an evaluation needs none, and training says what is wrong.
+    """
+    try:
+        return size(one_task.name) if "train" in one_task.splits else 1.0
+    except ValueError:
+        return 1.0
 
 
 for mixture, sets in (

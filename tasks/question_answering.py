@@ -21,11 +21,12 @@ from medmt5.formats.text_tasks import register_questions
 
 SPLITS = {"train": "train", "validation": "dev", "test": "test"}
 ENDINGS = (".jsonl", ".json", ".csv")
+EVALUATION = ("validation", "test")
 FOUR = ("en", "es", "fr", "it")
 
 
 class Set(NamedTuple):
-    """A data set: the name of its files, languages, origin, and what its questions are like."""
+    """A data set: name of its files, languages, origin, what questions are like, its splits."""
 
     file: str
     languages: tuple[str, ...]
@@ -33,14 +34,17 @@ class Set(NamedTuple):
     several: bool = False
     rationales: bool = False
     choices: bool = True
+    splits: tuple[str, ...] = ("train", "validation", "test")
 
 
 SETS = {
     "medqa": Set("medqa_us", ("en",), "github.com/jind11/MedQA"),
     "medmcqa": Set("medmcqa", ("en",), "github.com/medmcqa/medmcqa", rationales=True),
-    "mmlu_medical": Set("mmlu_med", ("en",), "github.com/hendrycks/test"),
-    "medbullets": Set("medbullets", ("en",), "github.com/HanjieChen/ChallengeClinicalQA"),
-    "pubmedqa": Set("pubmedqa", ("en",), "github.com/pubmedqa/pubmedqa"),
+    "mmlu_medical": Set("mmlu_med", ("en",), "github.com/hendrycks/test", splits=EVALUATION),
+    "medbullets": Set(
+        "medbullets", ("en",), "github.com/HanjieChen/ChallengeClinicalQA", splits=("test",)
+    ),
+    "pubmedqa": Set("pubmedqa", ("en",), "github.com/pubmedqa/pubmedqa", splits=EVALUATION),
     "headqa": Set("headqa", ("es",), "github.com/aghie/head-qa"),
     "frenchmedmcqa": Set(
         "frenchmedmcqa", ("fr",), "github.com/qanastek/FrenchMedMCQA", several=True
@@ -75,10 +79,10 @@ def paths(data, lang):
     return {
         split: functools.partial(
             task.data_path,
-            *(f"qa/{lang}/{lang}-{data.file}-{file}{ending}" for ending in ENDINGS),
+            *(f"qa/{lang}/{lang}-{data.file}-{SPLITS[split]}{ending}" for ending in ENDINGS),
             origin=data.origin,
         )
-        for split, file in SPLITS.items()
+        for split in data.splits
     }
 
 

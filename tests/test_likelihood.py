@@ -7,6 +7,7 @@ import pytest
 import tiny
 
 from medmt5 import likelihood
+from medmt5.likelihood import log_likelihood
 from medmt5.predictor import Predictor, Search
 from medmt5.state import Architecture
 
@@ -35,6 +36,24 @@ def test_ranking_gives_the_likelihood_of_every_answer(monkeypatch, most):
         expected = [plain(source, answer) for answer in answers]
         # Sums of a few float32 log-probabilities around -7, added in another order.
         np.testing.assert_allclose(scores, expected, rtol=1e-5)
+
+
+def test_many_answers_are_taken_in_parts():
+    rng = np.random.default_rng(0)
+    answers = [[rng.integers(3, 60, size).tolist() for size in (1, 3, 2, 5, 4, 1, 2, 3, 4)]]
+    (scores,) = Predictor(ARCHITECTURE, PARAMS, eos_id=1).rank([{"inputs": SOURCES[0]}], answers)
+    # As above.
+    np.testing.assert_allclose(scores, [plain(SOURCES[0], a) for a in answers[0]], rtol=1e-5)
+
+
+def test_memory_does_not_grow_with_the_answers():
+    def peak(choices):
+        source, answers = jnp.ones((4, 256), jnp.int32), jnp.ones((4, choices, 8), jnp.int32)
+        run = jax.jit(lambda s, a: log_likelihood(ARCHITECTURE.merge(PARAMS), s, a))
+        return run.lower(source, answers).compile().memory_analysis().temp_size_in_bytes
+
+    # The answers themselves, and their sums; 64 copies of the sources would be 16 times as much.
+    assert peak(64) < 1.5 * peak(4)
 
 
 def test_the_mean_divides_by_the_tokens_and_the_end():

@@ -1,5 +1,8 @@
 """Every task that ships with medmt5: its splits are read, its examples made; names and counts."""
 
+import dataclasses
+import shutil
+
 import data_folder
 import numpy as np
 import pytest
@@ -89,6 +92,20 @@ def test_a_split_that_a_set_lacks_is_told_which_there_are(sample_vocabulary):
     config = DatasetConfig("glaucoma_en", {"inputs": 64, "targets": 64})
     with pytest.raises(ValueError, match="glaucoma_en has no split 'train'; it has test"):
         task.read_tables(config, sample_vocabulary)
+
+
+@pytest.mark.parametrize("name", ["pubmedqa", "headqa", "mmedbench"])
+def test_a_mixture_is_evaluated_without_training_files(
+    name, tmp_path, data_dir, monkeypatch, sample_vocabulary
+):
+    shutil.copytree(data_dir, tmp_path / "data", ignore=shutil.ignore_patterns("*[Tt]rain*"))
+    monkeypatch.setenv("MEDMT5_DATA_DIR", str(tmp_path / "data"))
+    config = DatasetConfig(name, {"inputs": 64, "targets": 64}, split="test")
+    for table in task.read_tables(config, sample_vocabulary):
+        assert len(table.raws) == 6 and table.rate == 1.0
+    training = dataclasses.replace(config, split="train")
+    with pytest.raises(ValueError, match="has no split 'train'|does not exist"):
+        task.read_tables(training, sample_vocabulary)
 
 
 # Sentences of train, validation and test, and spans of each.

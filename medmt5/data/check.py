@@ -7,24 +7,28 @@ compared.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from medmt5.data.check_conll import check_conll
 from medmt5.data.findings import Checked, Findings
 from medmt5.formats.general import read_general
 from medmt5.formats.questions import read_questions
 
+log = logging.getLogger(__name__)
+
 NAME = re.compile(r"(?P<lang>[a-z]{2,3})-(?P<data>.+)-(?P<split>train|dev|test)\.(tsv|jsonl)")
+ENDINGS = (".tsv", ".jsonl", ".json", ".csv")
 # Keys of `formats.general` that no question has, and those that do not make a row another one.
 GENERAL = {"premise", "sentence1", "src_lang", "document", "text"}
 NOT_CONTENT = ("id", "lang", "answers", "rationale", "label")
 
 
 def data_files(paths: Sequence[str]) -> list[str]:
-    """The files given, and those of folders that have a data set's name.
+    """The files given, and those of folders that have a data set's name; others are logged.
 
     Raises:
       FileNotFoundError: a path that does not exist, or a folder without such files.
@@ -33,15 +37,31 @@ def data_files(paths: Sequence[str]) -> list[str]:
     for path in paths:
         inside = [path]
         if os.path.isdir(path):
-            tree = [
-                os.path.join(folder, name) for folder, _, names in os.walk(path) for name in names
-            ]
-            inside = sorted(file for file in tree if NAME.fullmatch(os.path.basename(file)))
+            tree = sorted(file for file in _tree(path) if file.endswith(ENDINGS))
+            inside = [file for file in tree if NAME.fullmatch(os.path.basename(file))]
+            others = [file for file in tree if not NAME.fullmatch(os.path.basename(file))]
+            if inside and others:
+                log.info(
+                    "%s: %d files of other names are left out, such as %s; give them by name",
+                    path, len(others), others[0],
+                )  # fmt: skip
         if not inside or not os.path.exists(path):
             fault = "has no <lang>-<dataset>-<split>.tsv or .jsonl" if not inside else "is missing"
             raise FileNotFoundError(f"{path} {fault}; give files, or folders of them")
         found += inside
     return found
+
+
+def _tree(path: str) -> Iterator[str]:
+    """All files under a folder, links followed, each folder once."""
+    seen = set()
+    for folder, inner, names in os.walk(path, followlinks=True):
+        real = os.path.realpath(folder)
+        if real in seen:
+            inner.clear()
+            continue
+        seen.add(real)
+        yield from (os.path.join(folder, name) for name in names)
 
 
 def check_files(

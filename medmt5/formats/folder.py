@@ -55,13 +55,17 @@ def _register(path: str) -> str:
     chosen = [key for key in files if fnmatch.fnmatch(f"{key[1]}-{key[0]}", wanted or "*")]
     if not chosen:
         there = sorted({f"{lang}-{name}" for name, lang, _ in files}) or ["none"]
+        if os.path.isdir(path):
+            raise ValueError(f"{path} is a folder; all its sets are {path}/, one is {path}/en-name")
         raise ValueError(
             f"no files {path}-{{train,dev,test}}.tsv or .jsonl; in that folder there are "
             f"{', '.join(there)}"
         )
     labelled = [key for key in chosen if key[2] == "tsv"]
     labels = {
-        name: _labels([paths["train"] for key, paths in files.items() if _trains(key, name, paths)])
+        name: _labels(
+            name, [paths["train"] for key, paths in files.items() if _trains(key, name, paths)]
+        )
         for name in {name for name, _, _ in labelled}
     }
     inventory = sorted(set(itertools.chain(*labels.values())))
@@ -87,10 +91,13 @@ def _trains(key: tuple[str, str, str], name: str, paths: dict[str, str]) -> bool
     return key[0] == name and key[2] == "tsv" and "train" in paths
 
 
-def _labels(paths: Sequence[str]) -> tuple[str, ...]:
+def _labels(name: str, paths: Sequence[str]) -> tuple[str, ...]:
     """Labels of training files: those of a test must not be known."""
     if not paths:
-        raise ValueError("labels come from training files, and there is no ...-train.tsv")
+        raise ValueError(
+            f"labels come from training files, and there is no <lang>-{name}-train.tsv; leave the "
+            "set out, as 'folder/*-name' does"
+        )
     tags: Iterable[str] = (
         tag for path in paths for sentence in read_conll(path) for tag in sentence.tags
     )
@@ -101,11 +108,11 @@ def _labels(paths: Sequence[str]) -> tuple[str, ...]:
 
 
 def _questions(name: str, paths: dict[str, Any], lang: str) -> None:
-    """Multiple choice or open questions, as the first file has them."""
-    first = next(iter(paths.values()))()
-    rows = list(read_questions(first, lang=lang))
-    several = any(len(row["answers"]) > 1 for row in rows)
-    prompt = "plain" if rows[0]["options"] else "plain_open"
+    """Multiple choice where one has options, else open questions."""
+    rows = [row for path in paths.values() for row in read_questions(path(), lang=lang)]
+    choices = any(row["options"] for row in rows)
+    several = choices and any(len(row["answers"]) > 1 for row in rows)
+    prompt = "plain" if choices else "plain_open"
     register_questions(name, paths, prompt=prompt, lang=lang, several=several)
 
 

@@ -119,17 +119,22 @@ def _mmedbench(instruction: str) -> Callable[[Raw], str]:
     return source
 
 
-def _option_sentences(raw: Raw, several: bool) -> Choices:
-    return {f"OPTION {text} IS CORRECT.": c for text, c in letters_of(raw, several).items()}
+def _option_sentences(before: str = "") -> dict[str, Any]:
+    """Closed answers of MMedBench."""
 
+    def sentence(letters: str) -> str:
+        return f"{before}OPTION {letters} IS CORRECT."
 
-def _option_sentence(raw: Raw) -> list[str]:
-    return [f"OPTION {','.join(raw['answers'])} IS CORRECT."]
+    return {
+        "choices": lambda raw, several: {
+            sentence(text): letters for text, letters in letters_of(raw, several).items()
+        },
+        "answers": lambda raw: [sentence(",".join(raw["answers"]))],
+    }
 
 
 _DOCTOR = (
-    "You're a {0} doctor, kindly address the medical queries according to the patient's account in "
-    "{0}."
+    "You're a {0} doctor, kindly address the medical queries according to the patient's account"
 )
 
 
@@ -166,17 +171,15 @@ PROMPTS: dict[str, Prompt] = {
     # As MMedBench's authors asked, every question for a treatment included. Source:
     # MAGIC-AI4Med/MMedLM, finetune/ and inference/; without its wrapper for instructions.
     "mmedbench": Prompt(
-        _mmedbench(f"{_DOCTOR} Answer with the best option directly."),
-        _option_sentence,
-        _option_sentences,
+        _mmedbench(f"{_DOCTOR}. Answer with the best option directly."),
+        **_option_sentences(before="###Answer: "),
     ),
     "mmedbench_explained": Prompt(
         _mmedbench(
-            f"{_DOCTOR} Let's solve this step-by-step. You should first give the reason in {{0}} "
-            "for your choice. Then you should give the right answer index of the question."
+            f"{_DOCTOR} in {{0}}. Let’s solve this step-by-step. You should first give the reason "
+            "in {0} for your choice. Then you should give the right answer index of the question."
         ),
-        _option_sentence,
-        _option_sentences,
+        **_option_sentences(),
         reasons=lambda raw: f"###Rationale: {raw['rationale']}",
         marker=lambda raw: "###Answer:",
     ),
@@ -218,8 +221,8 @@ _LETTER = "A-Za-zÀ-ÖØ-öø-ÿЀ-ӿ0-9"
 _AND = r"(?:\s*[,;/&、，]\s*|\s+(?:and|et|y|e|и)\s+|\s*[和と]\s*)"
 _SET = re.compile(rf"(?<![{_LETTER}'’])([A-Z](?:{_AND}[A-Z])*)(?![{_LETTER}'’])")
 _SAID = re.compile(
-    r"(?:options?|answers?|respuesta|réponses?|risposta|ответ|答案|解答|正解)\W*(?:is|es|est|è|是|は)?"
-    r"\W*$",
+    r"(?:options?|answers?|opción|respuesta|propositions?|réponses?|opzione|risposta|вариант|ответ|"
+    r"选项?|答案|选择|解答|正解|正答|答え)\W*(?:is|es|est|è|是|は|为)?\W*$",
     re.IGNORECASE,
 )
 

@@ -7,17 +7,15 @@ nothing else, ranked by their likelihood, or generated freely and read. Open one
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterable, Mapping, Sequence
+import bisect
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from medmt5.formats.choice_constraint import OneOf
 from medmt5.formats.prompts import PROMPTS, Choices, Raw, read_choice
-from medmt5.vocabulary import Vocabulary
-
-log = logging.getLogger(__name__)
+from medmt5.vocabulary import Vocabulary, follows_unspaced
 
 
 class TextToText:
@@ -30,7 +28,8 @@ class TextToText:
       shots: raw examples with their answers, put before each source.
       sentinel: the source ends with `<extra_id_0>`, after which the answer comes: for a model that
         knows span corruption alone.
-      max_answer: tokens that are generated freely at most.
+      max_answer: tokens that are generated freely at most; by default 256, or 512 where a rationale
+        comes first.
 
     Raises:
       ValueError: no such prompt.
@@ -48,14 +47,15 @@ class TextToText:
         several: bool = False,
         shots: Sequence[Raw] = (),
         sentinel: bool = False,
-        max_answer: int = 256,
+        max_answer: int | None = None,
     ):
         if prompt not in PROMPTS:
             raise ValueError(f"prompt {prompt!r} is unknown; use one of {', '.join(PROMPTS)}")
         self.vocabulary, self.prompt, self.several = vocabulary, prompt, several
-        self.shots, self.sentinel, self.max_answer = list(shots), sentinel, max_answer
+        self.shots, self.sentinel = list(shots), sentinel
         self._prompt = PROMPTS[prompt]
         self.explains = self._prompt.reasons is not None
+        self.max_answer = max_answer or (512 if self.explains else 256)
         self._shots = " ".join(self._shown(shot) for shot in self.shots)
 
     @property
@@ -76,22 +76,29 @@ class TextToText:
         return card
 
     def prepare(self, raws: Iterable[Raw], lengths: Mapping[str, int] | None) -> list[Raw]:
-        """The raw examples, contexts shortened at their end so that sources fit into a row."""
+        """The raw examples, made to fit into a row: contexts and rationales lose their end.
+
+        So the question, its options and the answer stay. A rationale that was shortened is kept as
+        `whole_rationale`, to be compared with.
+        """
         if lengths is None:
             return list(raws)
-        prepared = [self._fitted(raw, lengths["inputs"]) for raw in raws]
-        return prepared
+        return [self.fitted(raw, lengths) for raw in raws]
 
-    def _fitted(self, raw: Raw, length: int) -> Raw:
-        over = len(self._source_ids(raw)) - length
-        if over <= 0 or not raw.get("context"):
-            return raw
-        words = raw["context"].split(" ")
-        sizes = [len(ids) for ids in self.vocabulary.encode_words(words)]
-        while words and over > 0:
-            words.pop()
-            over -= sizes.pop()
-        return dict(raw) | {"context": " ".join(words)}
+    def fitted(self, raw: Raw, lengths: Mapping[str, int]) -> Raw:
+        """The raw example, as `prepare` makes it."""
+        if raw.get("context"):
+            raw = _shortened(
+                raw, "context", lambda each: len(self._source_ids(each)) <= lengths["inputs"]
+            )
+        if self.explains:
+            whole = raw["rationale"]
+            raw = _shortened(
+                raw, "rationale", lambda each: len(self._target_ids(each)) <= lengths["targets"]
+            )
+            if raw["rationale"] != whole:
+                raw = {**raw, "whole_rationale": whole}
+        return raw
 
     def choices(self, raw: Raw) -> Choices:
         """The closed answers as texts, and what each stands for; empty for an open question."""
@@ -128,23 +135,29 @@ class TextToText:
         """
         answers = self._prompt.answers(raw)
         chosen = 0 if rng is None or len(answers) == 1 else rng.integers(len(answers))
-        reasons = self._prompt.reasons(raw) if self._prompt.reasons else ""
-        target = [*self._lead(raw, reasons), *self.vocabulary.encode(answers[chosen])]
         return {
             "inputs": np.array(self._source_ids(raw), np.int32),
-            "targets": np.array([*target, self.vocabulary.eos_id], np.int32),
+            "targets": np.array(self._target_ids(raw, chosen), np.int32),
             "raw": raw,
             "lead": self._begin,
         }
 
-    def _lead(self, raw: Raw, reasons: str) -> list[int]:
+    def _target_ids(self, raw: Raw, chosen: int = 0) -> list[int]:
+        answer = self.vocabulary.encode(self._prompt.answers(raw)[chosen])
+        return [*self._lead(raw), *answer, self.vocabulary.eos_id]
+
+    def _lead(self, raw: Raw) -> list[int]:
+        """What comes before an answer: with its rationale, where it has one."""
+        if not self._prompt.reasons:
+            return self._begin
         encode = self.vocabulary.encode
-        return [*self._begin, *encode(reasons), *encode(self._prompt.marker(raw))]
+        return [*self._begin, *encode(self._prompt.reasons(raw)), *encode(self._prompt.marker(raw))]
 
     def explained(self, example: Mapping[str, Any], prediction: Any) -> dict[str, Any]:
         """The example with the rationale of a free answer, after which to choose."""
-        reasons = self._read_text(prediction.tokens, example["raw"])[0]
-        lead = self._lead(example["raw"], reasons)
+        raw = example["raw"]
+        reasons = self._read_text(prediction.tokens, raw)[0]
+        lead = self._lead({**raw, "rationale": reasons})
         return dict(example) | {"lead": lead, "predicted_rationale": reasons}
 
     def candidates(self, example: Mapping[str, Any]) -> list[list[int]]:
@@ -202,7 +215,8 @@ class TextToText:
             record["predicted"] = list([*choices.values()][place])
             reasons = example.get("predicted_rationale", "")
         if self.explains and raw["rationale"]:
-            record |= {"rationale": raw["rationale"], "predicted_rationale": reasons}
+            whole = raw.get("whole_rationale", raw["rationale"])
+            record |= {"rationale": whole, "predicted_rationale": reasons}
             if raw.get("human_check"):
                 record["human_check"] = raw["human_check"]
         return record
@@ -218,7 +232,33 @@ class TextToText:
         text = self.vocabulary.decode(ids).strip()
         for stop in self._prompt.stops:
             text = text.partition(stop)[0].strip()
-        if not self.explains:
+        if not self._prompt.reasons:
             return "", text
         reasons, found, answer = text.rpartition(self._prompt.marker(raw))
-        return (reasons.strip(), answer.strip()) if found else (text, "")
+        if not found:
+            reasons, answer = text, ""
+        # Without what a prompt writes before every rationale, which no reference has.
+        before = self._prompt.reasons({**raw, "rationale": ""}).strip()
+        return reasons.strip().removeprefix(before).strip(), answer.strip()
+
+
+def _shortened(raw: Raw, key: str, fits: Callable[[Raw], bool]) -> Raw:
+    """The example with as many words of a text as fit, or characters where no spaces are written.
+
+    Args:
+      raw: the example.
+      key: of the text.
+      fits: whether an example does.
+    """
+    if fits(raw):
+        return raw
+    text = raw[key]
+    ends = [0]
+    ends += (
+        i
+        for i in range(1, len(text))
+        if text[i].isspace() or follows_unspaced(text[i - 1], text[i])
+    )
+    # Nothing is shorter than no text: where even that does not fit, the row is cut in training.
+    kept = bisect.bisect_left(ends, True, lo=1, key=lambda end: not fits({**raw, key: text[:end]}))
+    return {**raw, key: text[: ends[kept - 1]]}

@@ -233,6 +233,21 @@ def test_progress_says_the_share_that_is_read_and_the_time_left(tmp_path, monkey
     assert caplog.messages and all("% read  ETA 0:0" in line for line in caplog.messages)
 
 
+def test_links_are_followed_once_and_files_of_other_names_are_said(tmp_path, caplog):
+    (tmp_path / "data").mkdir()
+    (path,) = write(tmp_path / "data", en_a_train=GOOD)
+    (tmp_path / "data" / "self").symlink_to(tmp_path / "data")
+    (tmp_path / "all").mkdir()
+    (tmp_path / "all" / "linked").symlink_to(tmp_path / "data")
+    assert data_files([str(tmp_path / "all")]) == [
+        path.replace(str(tmp_path / "data"), str(tmp_path / "all" / "linked"))
+    ]
+    (tmp_path / "data" / "English.jsonl").write_text("{}")
+    with caplog.at_level("INFO"):
+        assert data_files([str(tmp_path / "data")]) == [path]
+    assert "1 files of other names are left out, such as" in caplog.text
+
+
 def test_folders_give_the_files_that_are_named_like_data(tmp_path):
     (tmp_path / "seqlab").mkdir()
     (tmp_path / "notes.tsv").write_text("x")

@@ -68,6 +68,14 @@ def test_questions_are_a_task_too(files):
     assert table.raws[0]["lang"] == "fr"
 
 
+def test_what_questions_are_like_is_told_by_all_files(files):
+    row = {"question": "Which?", "options": {"A": "x", "B": "y"}, "answer_idx": "A"}
+    for split, answer in (("dev", "A"), ("train", "B"), ("test", "A,B")):
+        (files / f"es-quiz-{split}.jsonl").write_text(json.dumps(row | {"answer_idx": answer}))
+    (table,) = tables(f"{files}/es-quiz", "validation", Vocabulary(tiny.VOCABULARY))
+    assert table.format.several
+
+
 def test_the_same_set_in_two_folders_is_two_tasks(files, tmp_path_factory):
     other = tmp_path_factory.mktemp("second")
     (other / "en-mine-train.tsv").write_text("x\tB-Other\n\n")
@@ -80,11 +88,13 @@ def test_what_is_not_there_is_said_with_what_is(files):
         folder.registered(f"{files}/en-mien")
     with pytest.raises(ValueError, match="in that folder there are none"):
         folder.registered(f"{files}/nowhere/en-mine")
+    with pytest.raises(ValueError, match="is a folder; all its sets are .*/, one is .*/en-name"):
+        folder.registered(f"{files}")
 
 
 def test_a_set_without_training_files_or_labels_is_refused(tmp_path):
     (tmp_path / "en-mine-test.tsv").write_text(HER)
-    with pytest.raises(ValueError, match="labels come from training files, and there is no"):
+    with pytest.raises(ValueError, match="there is no <lang>-mine-train.tsv; leave the set"):
         folder.registered(f"{tmp_path}/en-mine")
     (tmp_path / "en-mine-train.tsv").write_text("word\tO\n\n")
     with pytest.raises(

@@ -23,7 +23,7 @@ def test_mmedbench_is_asked_and_answered_as_its_authors_do():
     prompt = PROMPTS["mmedbench_explained"]
     assert prompt.source(QUESTION) == (
         "You're a Spanish doctor, kindly address the medical queries according to the patient's "
-        "account in Spanish. Let's solve this step-by-step. You should first give the reason in "
+        "account in Spanish. Let’s solve this step-by-step. You should first give the reason in "
         "Spanish for your choice. Then you should give the right answer index of the question. "
         "###Question: ¿Qué fármaco es un IECA? Which of the following is the best treatment for "
         "this patient? ###Options: A. Ramipril B. Atenolol C. A pill"
@@ -36,6 +36,13 @@ def test_mmedbench_is_asked_and_answered_as_its_authors_do():
         "OPTION B IS CORRECT.": ("B",),
         "OPTION C IS CORRECT.": ("C",),
     }
+    direct = PROMPTS["mmedbench"]
+    assert direct.source(QUESTION).startswith(
+        "You're a Spanish doctor, kindly address the medical queries according to the patient's "
+        "account. Answer with the best option directly. ###Question: "
+    )
+    assert direct.answers(QUESTION) == ["###Answer: OPTION A,C IS CORRECT."]
+    assert direct.choices(QUESTION, True)["###Answer: OPTION A,C IS CORRECT."] == ("A", "C")
 
 
 def test_several_right_answers_make_every_set_of_letters():
@@ -62,6 +69,9 @@ def test_several_right_answers_make_every_set_of_letters():
         ("La respuesta es C", "C"),
         ("正解はAとC", "AC"),
         ("答案：B", "B"),
+        ("此药阻断受体，故选B", "B"),
+        ("したがって答えはB", "B"),
+        ("Верный вариант B", "B"),
         ("atenolol", "B"),
         ("a pill", "C"),
         ("A pill that he takes", ""),

@@ -30,7 +30,7 @@ def test_the_target_is_one_of_the_closed_answers(sample_vocabulary, prompt):
     said = predicted(example["targets"])
     if format_.explains:
         example = format_.explained(example, said)
-        assert example["predicted_rationale"].endswith("Ramipril inhibe la ECA.")
+        assert example["predicted_rationale"] == "Ramipril inhibe la ECA."
     candidates = format_.candidates(example)
     place = candidates.index(example["targets"][:-1].tolist())
     assert list(format_.choices(QUESTION).values())[place] == ("A", "C")
@@ -62,6 +62,37 @@ def test_a_context_is_shortened_so_that_the_question_fits(sample_vocabulary):
     assert text.count("palabra") > 1 and text.endswith("Respuesta:")
     assert format_.prepare([raw], None) == [raw]
     assert raw["context"].count("palabra") == 200
+
+
+def test_a_context_without_spaces_loses_characters_and_not_all_of_itself(sample_vocabulary):
+    format_ = TextToText(sample_vocabulary, "plain")
+    raw = QUESTION | {"context": "患者は胸痛を訴えた。" * 30, "lang": "ja"}
+    room = len(format_.example(QUESTION | {"lang": "ja"}, None)["inputs"]) + 60
+    (fitted,) = format_.prepare([raw], {"inputs": room, "targets": 8})
+    assert 10 < len(fitted["context"]) < 300 and raw["context"].startswith(fitted["context"])
+    assert len(format_.example(fitted, None)["inputs"]) <= room
+    (without,) = format_.prepare([raw], {"inputs": 4, "targets": 8})
+    assert without["context"] == ""
+
+
+def test_a_rationale_is_shortened_so_that_the_answer_fits(sample_vocabulary):
+    format_ = TextToText(sample_vocabulary, "mmedbench_explained", several=True)
+    raw = QUESTION | {"rationale": "ramipril " * 100}
+    (fitted,) = format_.prepare([raw], {"inputs": 64, "targets": 60})
+    example = format_.example(fitted, None)
+    assert 50 < len(example["targets"]) <= 60
+    text = sample_vocabulary.decode(example["targets"])
+    assert text.startswith("###Rationale: ramipril ramipril")
+    assert text.endswith("###Answer: OPTION A,C IS CORRECT.")
+    record = format_.record(example, tokens=example["targets"])
+    assert record["rationale"] == raw["rationale"] and record["predicted"] == ["A", "C"]
+    assert format_.prepare([QUESTION], {"inputs": 64, "targets": 64}) == [QUESTION]
+
+
+def test_rationales_may_be_longer_than_answers(sample_vocabulary):
+    for prompt, longest in (("mmedbench", 256), ("mmedbench_explained", 512)):
+        assert TextToText(sample_vocabulary, prompt).max_free_length({}) == longest
+    assert TextToText(sample_vocabulary, "plain", max_answer=9).max_free_length({}) == 9
 
 
 def test_a_reference_is_drawn_in_training_and_the_first_otherwise(sample_vocabulary):
