@@ -87,6 +87,11 @@ def convert(
     _check_target(source, target, overwrite)
     target = os.path.abspath(target)
     opened = open_source(source, mlp_activations=mlp_activations)
+    if opened.config.prompt is not None and to != "medmt5":
+        raise ValueError(
+            f"{source} has a soft prompt, which {to} has no place for; it can be used here, or "
+            "converted to medmt5"
+        )
     if opened.config.lora is not None:
         log.info("the adapters are added to the matrices that they belong to")
         opened = MergedSource.of(opened)

@@ -10,6 +10,7 @@ from medmt5.adapters.merging import MergedSource
 from medmt5.convert.command import convert
 from medmt5.convert.source import open_source
 from medmt5.models.lora import LoraConfig
+from medmt5.models.soft_prompt import PromptConfig
 from medmt5.predictor import Predictor
 from medmt5.state import Architecture, flat_params
 from medmt5.vocabulary import Vocabulary
@@ -67,3 +68,14 @@ def ranks(source, examples, answers):
     architecture = Architecture.t5(source.config)
     params = restore.load_params(source, architecture, architecture.shardings(tiny.one_device()))
     return Predictor(architecture, params, eos_id=1, batch_size=2).rank(examples, answers)
+
+
+def test_a_soft_prompt_is_exported_to_our_own_format_alone(tmp_path):
+    prompt = PromptConfig(2)
+    tiny.Run(prompt=prompt).save(tmp_path / "m")
+    card = tiny.config(prompt=prompt), Vocabulary(tiny.VOCABULARY), {}
+    checkpoints.write_card(str(tmp_path / "m"), *card)
+    with pytest.raises(ValueError, match="has a soft prompt, which t5x has no place for"):
+        convert(str(tmp_path / "m"), str(tmp_path / "t5x"), "t5x")
+    convert(str(tmp_path / "m"), str(tmp_path / "out"), "medmt5")
+    assert open_source(str(tmp_path / "out")).config.prompt == prompt
