@@ -181,8 +181,8 @@ class Workers:
                 cwd=ROOT,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                preexec_fn=lambda: os.sched_setaffinity(0, cores),
             )
+        os.sched_setaffinity(process.pid, cores)
         print(f"{time.strftime('%H:%M:%S')} {run.name} begins", flush=True)
         self.active[run.name] = (process, time.time(), cores)
 
