@@ -8,6 +8,7 @@ nothing else, ranked by their likelihood, or generated freely and read. Open one
 from __future__ import annotations
 
 import bisect
+import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -16,6 +17,8 @@ import numpy as np
 from medmt5.formats.choice_constraint import OneOf
 from medmt5.formats.prompts import PROMPTS, Choices, Raw, read_choice
 from medmt5.vocabulary import Vocabulary, follows_unspaced
+
+log = logging.getLogger(__name__)
 
 
 class TextToText:
@@ -76,26 +79,41 @@ class TextToText:
         return card
 
     def prepare(self, raws: Iterable[Raw], lengths: Mapping[str, int] | None) -> list[Raw]:
-        """The raw examples, made to fit into a row: contexts and rationales lose their end.
+        """The raw examples, made to fit into a row.
 
-        So the question, its options and the answer stay. A rationale that was shortened is kept as
-        `whole_rationale`, to be compared with.
+        Contexts and rationales lose their end; a question that is too long by itself its beginning,
+        since it asks at its end. So options and answer stay. A rationale that was shortened is kept
+        as `whole_rationale`, to be compared with.
         """
         if lengths is None:
             return list(raws)
-        return [self.fitted(raw, lengths) for raw in raws]
+        prepared, changed = [], 0
+        for raw in raws:
+            prepared.append(self.fitted(raw, lengths))
+            changed += prepared[-1] is not raw
+        if changed:
+            log.warning(
+                "%d of %d examples were shortened to fit %s", changed, len(prepared), dict(lengths)
+            )
+        return prepared
 
     def fitted(self, raw: Raw, lengths: Mapping[str, int]) -> Raw:
         """The raw example, as `prepare` makes it."""
+
+        def source_fits(each: Raw) -> bool:
+            return len(self._source_ids(each)) <= lengths["inputs"]
+
+        def target_fits(each: Raw) -> bool:
+            return len(self._target_ids(each)) <= lengths["targets"]
+
         if raw.get("context"):
-            raw = _shortened(
-                raw, "context", lambda each: len(self._source_ids(each)) <= lengths["inputs"]
-            )
+            raw = _shortened(raw, "context", source_fits)
+        if raw.get("question"):
+            shorter = _shortened(raw, "question", source_fits, keep_end=True)
+            raw = shorter if shorter["question"] else raw  # options alone are too long
         if self.explains:
             whole = raw["rationale"]
-            raw = _shortened(
-                raw, "rationale", lambda each: len(self._target_ids(each)) <= lengths["targets"]
-            )
+            raw = _shortened(raw, "rationale", target_fits)
             if raw["rationale"] != whole:
                 raw = {**raw, "whole_rationale": whole}
         return raw
@@ -242,23 +260,24 @@ class TextToText:
         return reasons.strip().removeprefix(before).strip(), answer.strip()
 
 
-def _shortened(raw: Raw, key: str, fits: Callable[[Raw], bool]) -> Raw:
+def _shortened(raw: Raw, key: str, fits: Callable[[Raw], bool], *, keep_end: bool = False) -> Raw:
     """The example with as many words of a text as fit, or characters where no spaces are written.
 
     Args:
       raw: the example.
       key: of the text.
       fits: whether an example does.
+      keep_end: the text loses its beginning instead of its end.
     """
     if fits(raw):
         return raw
     text = raw[key]
-    ends = [0]
-    ends += (
+    cuts = [
         i
         for i in range(1, len(text))
         if text[i].isspace() or follows_unspaced(text[i - 1], text[i])
-    )
-    # Nothing is shorter than no text: where even that does not fit, the row is cut in training.
-    kept = bisect.bisect_left(ends, True, lo=1, key=lambda end: not fits({**raw, key: text[:end]}))
-    return {**raw, key: text[: ends[kept - 1]]}
+    ]
+    # Shortest first. Nothing is shorter than no text: where even that does not fit, the row is cut.
+    parts = [text[i:].strip() for i in reversed(cuts)] if keep_end else [text[:i] for i in cuts]
+    kept = bisect.bisect_left(parts, True, key=lambda part: not fits({**raw, key: part}))
+    return {**raw, key: parts[kept - 1] if kept else ""}

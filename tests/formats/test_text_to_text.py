@@ -95,6 +95,21 @@ def test_rationales_may_be_longer_than_answers(sample_vocabulary):
     assert TextToText(sample_vocabulary, "plain", max_answer=9).max_free_length({}) == 9
 
 
+@pytest.mark.parametrize("lang", ["es", "zh"])
+def test_a_question_that_is_too_long_loses_its_beginning(sample_vocabulary, lang, caplog):
+    format_ = TextToText(sample_vocabulary, "plain")
+    story = {"es": "palabra " * 200, "zh": "患者发热" * 100}[lang]
+    raw = QUESTION | {"lang": lang, "question": f"{story}¿Qué fármaco es un IECA?"}
+    short = QUESTION | {"lang": lang}
+    room = len(format_.example(short, None)["inputs"]) + 40
+    (fitted,) = format_.prepare([raw], {"inputs": room, "targets": 8})
+    assert fitted["question"].endswith("¿Qué fármaco es un IECA?") != story
+    assert room - 12 < len(format_.example(fitted, None)["inputs"]) <= room
+    assert fitted["options"] == raw["options"]
+    assert "1 of 1 examples were shortened to fit {'inputs'" in caplog.text
+    assert format_.prepare([short], {"inputs": room, "targets": 8}) == [short]
+
+
 def test_a_reference_is_drawn_in_training_and_the_first_otherwise(sample_vocabulary):
     format_ = TextToText(sample_vocabulary, "translation")
     texts = {
