@@ -17,7 +17,7 @@ from pathlib import Path
 
 LANGUAGES = ("en", "es", "fr", "it")
 TASKS = ("ncbi_disease_en", "diann_en", "diann_es", *(f"e3c_{lang}" for lang in LANGUAGES))
-_TEST = re.compile(r"(?P<trained>\w+)-(?P<corpus>\w+)-(?P<seed>\d+)-test")
+_TEST = re.compile(r"(?P<trained>\w+)-(?P<corpus>\w+)-(?P<seed>\d+)-(test|free)")
 _VARIANT = re.compile(r"_(prompted|shared)(?=_)")
 MULTI = {
     "laptop_labelling_balanced": "all sets, prompts",

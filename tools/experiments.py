@@ -132,15 +132,21 @@ class Plan:
             TRAIN_STEPS=STEPS.get(task, ALL_STEPS),
             RANDOM_SEED=seed,
         )
-        self._medmt5(
-            f"{name}-test",
-            "eval",
-            "tiny_eval",
-            (name,),
-            CHECKPOINT_PATH=str(self.folder / name),
-            EVAL_OUTPUT_DIR=str(self.folder / f"{name}-test"),
-            MIXTURE_OR_TASK_NAME=tested,
-        )
+        # Free decoding takes several times as long: on the sets that were trained on alone.
+        for kind, mixture, mode in (
+            ("test", tested, "constrained"),
+            ("free", task, "unconstrained"),
+        ):
+            self._medmt5(
+                f"{name}-{kind}",
+                "eval",
+                "tiny_eval",
+                (name,),
+                CHECKPOINT_PATH=str(self.folder / name),
+                EVAL_OUTPUT_DIR=str(self.folder / f"{name}-{kind}"),
+                MIXTURE_OR_TASK_NAME=mixture,
+                DECODING=(mode,),
+            )
 
     def _dictionary(self, name: str, lang: str, trained: str) -> None:
         self._add(
