@@ -285,7 +285,9 @@ def vocabulary_of(source: Source) -> Vocabulary:
 def vocabulary_beside(model_dir: str, initial: str | None) -> Vocabulary | None:
     """The vocabulary of a run that goes on, or of the checkpoint that it starts from, if any."""
     if card := checkpoints.find_card(model_dir):
-        return Vocabulary(os.path.join(card.folder, checkpoints.VOCABULARY), card.extra_ids)
+        path = os.path.join(card.folder, checkpoints.VOCABULARY)
+        if epath.Path(path).exists():  # a converted checkpoint may have none
+            return Vocabulary(path, card.extra_ids)
     source = initial and open_source(initial, verify=False)
     return vocabulary_of(source) if source and source.vocabulary else None
 

@@ -2,6 +2,7 @@
 
 import logging
 import shutil
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -181,3 +182,19 @@ def test_parameters_alone_can_be_loaded_for_use(saved):
     assert jnp.float32 == params["token_embedder"]["embedding"].dtype
     with pytest.raises(ValueError, match=r"mlp/wi_0/kernel is \(16, 32\), not \(16, 64\)"):
         restore.load_params(source, Architecture.t5(tiny.config(mlp_dim=64)))
+
+
+def test_the_vocabulary_is_that_of_the_run_before_that_of_its_start(tmp_path, sample_vocabulary):
+    for name in ("run", "start"):
+        checkpoints.write_card(str(tmp_path / name), tiny.config(), sample_vocabulary, {})
+        Run().save(tmp_path / name)
+    run, start = str(tmp_path / "run"), str(tmp_path / "start")
+    found = {
+        "goes on": restore.vocabulary_beside(run, start),
+        "starts": restore.vocabulary_beside(str(tmp_path / "new"), start),
+    }
+    folders = {what: Path(words.path).parent.name for what, words in found.items()}
+    assert folders == {"goes on": "run", "starts": "start"}
+    assert restore.vocabulary_beside(str(tmp_path / "new"), None) is None
+    (tmp_path / "run" / checkpoints.VOCABULARY).unlink()
+    assert Path(restore.vocabulary_beside(run, start).path).parent.name == "start"

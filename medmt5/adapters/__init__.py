@@ -1,1 +1,1 @@
-"""Adapters kept apart from their base: merged for export."""
+"""Checkpoints with adapters, for those who know none: merged."""

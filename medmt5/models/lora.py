@@ -1,7 +1,7 @@
 """Low-rank adapters: a matrix W acts as W + (alpha / rank) A B, where only A and B are trained.
 
-Which matrices have one is said by a pattern over their full names. How adapters are kept apart from
-their base, merged and exchanged is left to `adapters`.
+Which matrices have one is said by a pattern over their full names. Merging a checkpoint's adapters
+is left to `adapters`.
 """
 
 from __future__ import annotations
@@ -99,13 +99,3 @@ def attach(model: nnx.Module, config: LoraConfig, *, rngs: nnx.Rngs) -> None:
 def merged_kernel(kernel: Any, a: Any, b: Any, config: LoraConfig) -> Any:
     """W + (alpha / rank) A B."""
     return kernel + config.scale * (a @ b)
-
-
-def merged(params: dict[str, Any], config: LoraConfig) -> dict[str, Any]:
-    """Parameters without adapters that compute the same."""
-    if "lora" in params:
-        return {"kernel": merged_kernel(params["kernel"], **params["lora"], config=config)}
-    return {
-        name: merged(value, config) if isinstance(value, dict) else value
-        for name, value in params.items()
-    }

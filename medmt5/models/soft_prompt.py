@@ -1,7 +1,6 @@
 """Soft prompts: trained vectors before the embedded source, in place of words.
 
-T5 knows positions by distance alone, so a prompt shifts nothing. What it starts from other than
-random numbers, and how it is handed from one run to the next, is left to `adapters`.
+T5 knows positions by distance alone, so a prompt shifts nothing. It starts from random numbers.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from flax import nnx
 
 from medmt5 import restore, step
 from medmt5.models.layers import Dense
-from medmt5.models.lora import PARAMETERS, LoraConfig, attach, merged
+from medmt5.models.lora import PARAMETERS, LoraConfig, attach, merged_kernel
 from medmt5.restore import RestoreCheckpointConfig
 from medmt5.state import Architecture, count_parameters, flat_params, init_state
 from medmt5.step import Batch
@@ -35,6 +35,16 @@ def trained(params):
 
     flat = {name: moved(name, leaf) for name, leaf in flat_params(params).items()}
     return jax.tree.unflatten(jax.tree.structure(params), list(flat.values()))
+
+
+def merged(params, config):
+    """The tree of a model without adapters."""
+    if "lora" in params:
+        return {"kernel": merged_kernel(params["kernel"], **params["lora"], config=config)}
+    return {
+        name: merged(value, config) if isinstance(value, dict) else value
+        for name, value in params.items()
+    }
 
 
 def logits(architecture, params):
