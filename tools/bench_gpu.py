@@ -126,9 +126,8 @@ def jobs(*, quick: bool, batch: int) -> list[Job]:
         small, base, large, english, pile = (tiny,) * 5
         attention = "--interpret"
     else:
-        small = Step("medmt5", "small", MT5_WORDS, 1024, 256, batch)
-        base = dataclasses.replace(small, size="base")
-        large = dataclasses.replace(small, size="large", remat="minimal", scan=True)
+        small = Step("medmt5", "small", MT5_WORDS, 1024, 256, batch, remat="minimal", scan=True)
+        base, large = (dataclasses.replace(small, size=size) for size in ("base", "large"))
         english = dataclasses.replace(large, vocab=T5_WORDS, source=512, target=114)
         pile = dataclasses.replace(english, target=128)  # NVIDIA's published runs of T5X
         loss = f"--tokens 16384 --embed 1024 --vocab {MT5_WORDS} --chunks 1024 2048 4096 8192"
@@ -152,8 +151,8 @@ def jobs(*, quick: bool, batch: int) -> list[Job]:
         Job("variants", change(large, remat="full")),
         *(Job("variants", change(large, chunk_tokens=size)) for size in (512, 8192, None)),
         Job("variants", change(large, dropout=0.1)),
-        Job("variants", change(base, remat="minimal")),
-        Job("variants", change(small, remat="minimal")),
+        Job("variants", change(base, remat="none", scan=False)),
+        Job("variants", change(small, remat="none", scan=False)),
         Job("variants", change(base, attention="plain")),
         Job("variants", change(small, attention="plain")),
     ]
