@@ -96,7 +96,7 @@ class Plan:
                 self._labelling(task, "medical", seed)
             for prompts in ("", "_shared"):
                 self._labelling(f"laptop_labelling{prompts}_balanced", "medical", seed)
-            for task in ("e3c_es", "diann_en", "ncbi_disease_en"):
+            for task in ("e3c_es", "diann_en"):
                 for corpus in ("general", "none"):
                     self._labelling(task, corpus, seed)
 
