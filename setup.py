@@ -30,6 +30,19 @@ DATA = [
     "tensorflow-datasets==4.9.10",
 ]
 METRICS = ["nltk", "jieba", "janome"]
+CORPUS = [
+    "ftfy>=6.3",
+    "lxml>=5",
+    "lxml_html_clean",  # which trafilatura imports from lxml 5.2 on
+    "mwparserfromhell>=0.6.6",
+    "py3langid>=0.4",
+    "pyahocorasick>=2.1",
+    "pyarrow>=15",
+    "pypdf>=5",
+    "trafilatura>=2.0",
+    "warcio>=1.7.5",
+    "zstandard>=0.23",
+]
 EXTRAS = {
     "data": DATA,
     "tpu": ["jax[tpu]>=0.10.2"],
@@ -40,12 +53,14 @@ EXTRAS = {
     # it an environment of its own.
     "t5x": [*DATA, "t5x @ git+https://github.com/google-research/t5x", "tensorboard"],
     "spacy": ["spacy>=3.5"],
-    "hf": ["transformers>=5", "torch", "safetensors"],
+    "hf": ["transformers>=5", "torch", "safetensors", "peft>=0.21"],
+    "corpus": CORPUS,
     # What MMedBench's published scores cut words with.
     "metrics": METRICS,
     "test": [
         *DATA,
         *METRICS,
+        *CORPUS,
         "pytest",
         "pytest-xdist",
         "hypothesis",
@@ -73,6 +88,9 @@ setup(
         "medmt5.adapters",
         "medmt5.book",
         "medmt5.convert",
+        "medmt5.corpus",
+        "medmt5.corpus.readers",
+        "medmt5.corpus.steps",
         "medmt5.data",
         "medmt5.formats",
         "medmt5.metrics",
@@ -86,6 +104,7 @@ setup(
     package_dir={"medmt5.gin_configs": "gin_configs", "medmt5.tasks": "tasks"},
     package_data={
         "medmt5.book": ["published/*.json"],
+        "medmt5.corpus.steps": ["keywords/*.txt"],
         "medmt5.gin_configs": ["**/*.gin"],
         "medmt5.sample_data": ["**/*.jsonl", "**/*.tsv", "**/*.model", "*.md"],
     },

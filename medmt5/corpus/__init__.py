@@ -1,0 +1,1 @@
+"""Medical corpora from public sources: readers, steps and what they exchange."""
