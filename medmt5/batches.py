@@ -77,7 +77,8 @@ class Plan(NamedTuple):
     """Which examples make up which rows; none of them is made yet.
 
     Attributes:
-      table, index, key, size: of each example; sizes are cut to the row lengths.
+      table, index, key, size: of each example; sizes are those in the row, where the text is cut
+        and a soft prompt counts.
       rows: the examples of each row, as places in these arrays.
     """
 
@@ -90,14 +91,14 @@ class Plan(NamedTuple):
     def make(
         self, tables: Sequence[Table], rows: Sequence[int], lengths: Mapping[str, int]
     ) -> list[list[dict[str, Any]]]:
-        """The examples of some rows, cut to the row lengths."""
+        """The examples of some rows, cut to the lengths of text, behind their soft prompts."""
         places = np.array([place for row in rows for place in self.rows[row]], np.int64)
         made: dict[int, dict[str, Any]] = {}
         for number, table in enumerate(tables):
             mine = places[self.table[places] == number]
             examples = table.examples(self.index[mine], self.key[mine])
-            made |= zip(mine.tolist(), examples)
-        return [[trim(made[place], lengths) for place in self.rows[row]] for row in rows]
+            made |= zip(mine.tolist(), (_prompted(trim(e, lengths), table) for e in examples))
+        return [[made[place] for place in self.rows[row]] for row in rows]
 
 
 class Share(NamedTuple):
@@ -123,7 +124,8 @@ class Stream:
     `position()` and `restore()` save and set the place; the batches after it are the same ones.
 
     Attributes:
-      seen, trimmed: examples planned, and those among them that are cut to the row lengths.
+      lengths: of rows; those of text, and room for a soft prompt.
+      seen, trimmed: examples planned, and those among them that are cut to the lengths of text.
       filled: share of real tokens in inputs and in targets, summed over the global batches taken.
     """
 
@@ -131,6 +133,7 @@ class Stream:
         self, tables: Sequence[Table], config: DatasetConfig, *, share: Share | None = None
     ):
         self.tables, self.config = tables, config
+        self.lengths = row_lengths(tables, config)
         self.share = share or Share(np.arange(config.batch_size), config.batch_size)
         self._rates = np.array([table.rate for table in tables], np.float64)
         self._rates /= self._rates.sum()
@@ -157,7 +160,7 @@ class Stream:
         return self
 
     def __next__(self) -> Batch:
-        lengths, size = self.config.task_feature_lengths, self.config.batch_size
+        lengths, size = self.lengths, self.config.batch_size
         rows: list[list[dict[str, Any]]] = []
         done, filled = 0, np.zeros(2)
         while done < size:
@@ -172,7 +175,8 @@ class Stream:
                     "start from INITIAL_CHECKPOINT_PATH"
                 )
             mine = self.share.rows - done + at
-            rows += plan.make(self.tables, mine[(mine >= at) & (mine < end)].tolist(), lengths)
+            here = mine[(mine >= at) & (mine < end)].tolist()
+            rows += plan.make(self.tables, here, self.config.task_feature_lengths)
             filled += plan.size[[place for row in plan.rows[at:end] for place in row]].sum(axis=0)
             done += end - at
             self._position.row = end
@@ -213,10 +217,10 @@ class Stream:
             parts.append((np.full(count, table), indices, keys, sizes))
         order = self._rng(_ORDER, window).permutation(WINDOW)
         tables, indices, keys, sizes = (np.concatenate(each)[order] for each in zip(*parts))
-        sizes = self._cut(sizes)
+        sizes = self._cut(sizes) + _prompt_sizes(self.tables)[tables]
         if not self.config.pack:
             return Plan(tables, indices, keys, sizes, [[i] for i in range(WINDOW)])
-        rows = pack(sizes, self.config.task_feature_lengths)
+        rows = pack(sizes, self.lengths)
         rows = [rows[i] for i in self._rng(_ROWS, window).permutation(len(rows))]
         return Plan(tables, indices, keys, sizes, rows)
 
@@ -232,6 +236,24 @@ class Stream:
                 self.trimmed, self.seen,
             )  # fmt: skip
         return cut
+
+
+def row_lengths(tables: Sequence[Table], config: DatasetConfig) -> dict[str, int]:
+    """Lengths of the rows of a mixture: those of text, and room for the longest soft prompt."""
+    lengths = dict(config.task_feature_lengths)
+    lengths["inputs"] += int(_prompt_sizes(tables)[:, 0].max())
+    return lengths
+
+
+def _prompt_sizes(tables: Sequence[Table]) -> Int[np.ndarray, "tables 2"]:
+    """What soft prompts add to the inputs and targets of each table."""
+    return np.array([[len(table.soft_prompt), 0] for table in tables])
+
+
+def _prompted(example: dict[str, Any], table: Table) -> dict[str, Any]:
+    if not len(table.soft_prompt):
+        return example
+    return example | {"inputs": np.concatenate([table.soft_prompt, example["inputs"]])}
 
 
 def trim(example: Mapping[str, Any], lengths: Mapping[str, int]) -> dict[str, Any]:
@@ -283,7 +305,7 @@ def evaluation_batches(
       share: the rows to make; None for all.
     """
     share = share or Share(np.arange(config.batch_size), config.batch_size)
-    lengths = config.task_feature_lengths
+    lengths = row_lengths(tables, config)
     waiting: list[tuple[Plan, int]] = []
 
     def batch() -> Batch:
@@ -291,7 +313,7 @@ def evaluation_batches(
         rows: list[list[dict[str, Any]]] = []
         for _, group in itertools.groupby(mine, key=lambda each: id(each[0])):
             plans, places = zip(*group)
-            rows += plans[0].make(tables, places, lengths)
+            rows += plans[0].make(tables, places, config.task_feature_lengths)
         rows += [[]] * (len(share.rows) - len(rows))
         return make_batch(rows, lengths, packed=config.pack)
 
@@ -315,7 +337,8 @@ def _evaluation_plans(tables: Sequence[Table], config: DatasetConfig) -> Iterato
             if config.pack:
                 sizes = table.sizes(indices, keys)
                 sizes = np.minimum(sizes, [lengths["inputs"], lengths["targets"]])
-                rows = pack(sizes, lengths)
+                sizes = sizes + _prompt_sizes(tables)[number]
+                rows = pack(sizes, row_lengths(tables, config))
             yield Plan(np.full(len(indices), number), indices, keys, sizes, rows)
 
 

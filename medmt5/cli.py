@@ -11,9 +11,11 @@ COMMANDS = {
     "eval": ("medmt5.launch", "score a checkpoint on a task, configured by gin"),
     "score": ("medmt5.score", "scores of prediction files, with intervals and paired tests"),
     "report": ("medmt5.book.command", "runs and published results beside each other"),
-    "data": ("medmt5.data.command", "check, count and get data sets"),
+    "data": ("medmt5.data.command", "check, count, get data sets; make instructions of them"),
+    "corpus": ("medmt5.corpus.command", "build, compare and check corpora; train vocabularies"),
     "label": ("medmt5.label", "label text: one document per line in, spans out"),
     "convert": ("medmt5.convert.command", "T5X and Hugging Face checkpoints, in and out"),
+    "adapter": ("medmt5.adapters.command", "save what a run trained beside its base alone"),
     "plan": ("medmt5.plan.command", "what a recipe takes on chips that need not be here"),
     "cache": ("medmt5.cache_task", "tokenise a task once, for training without TensorFlow"),
     "inspect": (

@@ -162,13 +162,9 @@ def greedy(
 
         def fetch(cache: Any) -> Any:
             # What a row before it left in the cache is masked, being at and after position 0.
-            return everything._replace(
-                keys=cache.keys,
-                values=cache.values,
-                cross_keys=tuple(keys[row] for keys in everything.cross_keys),
-                cross_values=tuple(values[row] for values in everything.cross_values),
-                source_mask=everything.source_mask[row],
-            )
+            of_source = everything._replace(keys=(), values=())
+            fetched = jax.tree.map(lambda leaf: leaf[row], of_source)
+            return fetched._replace(keys=cache.keys, values=cache.values)
 
         def choose(new: Array, old: Array) -> Array:
             return jnp.where(taken.reshape(-1, *[1] * (old.ndim - 1)), new[row], old)

@@ -17,9 +17,10 @@ from typing import Any
 import jax
 from jax.sharding import Mesh
 
-from medmt5 import batches, metrics, partitioning, restore, step
+from medmt5 import batches, metrics, optimizers, partitioning, restore, step
+from medmt5.adapters.adapted import open_with
+from medmt5.adapters.prompt_tasks import Prompted, show_prompts
 from medmt5.batches import DatasetConfig, Table
-from medmt5.convert.source import open_source
 from medmt5.files import write_text
 from medmt5.predictor import Predictor, Search
 from medmt5.reporting import is_chief
@@ -91,7 +92,7 @@ def score_tables(
         examples = [table.format.example(raw, None) for raw in table.raws[:limit]]
         scores[table.name] = {}
         for mode in chosen[table.name]:
-            records = decode(predictor, table.format, examples, mode, name=table.name)
+            records = decode(predictor, table, examples, mode)
             result = scores[table.name][mode] = scores_of(records)
             log.info("%s %s: %s", table.name, mode, _in_short(result))
             if output_dir and is_chief():
@@ -118,21 +119,17 @@ def _modes_of(table: Table, modes: Sequence[str] | None) -> tuple[str, ...]:
 
 
 def decode(
-    predictor: Predictor,
-    format_: Any,
-    examples: Sequence[Mapping[str, Any]],
-    mode: str,
-    *,
-    name: str,
+    predictor: Predictor, table: Table, examples: Sequence[Mapping[str, Any]], mode: str
 ) -> list[dict[str, Any]]:
-    """Prediction records of examples, decoded in one of the format's modes."""
-    progress = f"{name} {mode}"
+    """Prediction records of a table's examples, decoded in one of its format's modes."""
+    format_ = table.format
+    shown: dict[str, Any] = dict(soft_prompt=table.soft_prompt, progress=f"{table.name} {mode}")
     free = mode == "unconstrained"
     explains = getattr(format_, "explains", False)
     if free or explains:
         # Free generation may never end; a format knows how long an answer can be.
         longest = max(map(format_.max_free_length, examples))
-        answers = predictor.predict(examples, max_length=longest, progress=progress)
+        answers = predictor.predict(examples, max_length=longest, **shown)
         if free:
             return [
                 format_.record(example, tokens=answer.tokens)
@@ -144,12 +141,12 @@ def decode(
         ]
     if mode == "ranked":
         candidates = [format_.candidates(example) for example in examples]
-        ranks = predictor.rank(examples, candidates, progress=progress)
+        ranks = predictor.rank(examples, candidates, **shown)
         return [
             format_.record(example, place=int(scores.argmax()))
             for example, scores in zip(examples, ranks, strict=True)
         ]
-    answers = predictor.predict(examples, format_=format_, progress=progress)
+    answers = predictor.predict(examples, format_=format_, **shown)
     return [
         format_.record(example, prediction=answer)
         for example, answer in zip(examples, answers, strict=True)
@@ -185,6 +182,10 @@ class Evaluations:
       scored: it is decoded and scored; None for no scores.
       steps: batches of `losses`; None for all.
       examples: of `scored`, per task; None for all.
+
+    Attributes:
+      loss_tables, score_tables: what was read, if anything; the run says which soft prompt each is
+        shown.
     """
 
     def __init__(
@@ -203,8 +204,30 @@ class Evaluations:
         self.compiled = compile_loss(architecture)
         self.predictor = Predictor(architecture, None, eos_id=vocabulary.eos_id)
 
+    def check_monitored(self, name: str | None) -> None:
+        """Raise ValueError unless an evaluation can give the score of this name (None: any).
+
+        Which scores a decoded task has is known only when it is decoded.
+        """
+        if name is None:
+            return
+        known = ["loss", "accuracy"] if self.losses else []
+        for table in self.score_tables or ():
+            known += [f"{table.name}/{mode}/..." for mode in _modes_of(table, None)]
+        if name.rpartition("/")[0] + "/..." not in known and name not in known:
+            raise ValueError(
+                f"BEST_METRIC is {name!r}, but the run's evaluations give "
+                f"{', '.join(known) or 'none: include gin_configs/runs/finetune.gin'}"
+            )
+
     def run(self, state: TrainState, mesh: Mesh, output_dir: str) -> dict[str, float]:
-        """All scores as one flat mapping; predictions go to `output_dir`."""
+        """All scores as one flat mapping; predictions go to `output_dir`.
+
+        Where the optimiser keeps averages of the parameters (`optimizers.with_ema`), they are what
+        is evaluated.
+        """
+        if (averages := optimizers.ema_params(state.opt_state)) is not None:
+            state = state._replace(params=averages)
         values: dict[str, float] = {}
         if self.losses and self.loss_tables:
             values |= mean_loss(
@@ -245,7 +268,9 @@ def evaluate(
     search: Search = Search(),
     batch_size: int = 32,
     limit: int | None = None,
+    adapter: str | None = None,
     mesh: Mesh | None = None,
+    prompted: Prompted = "trained",
     describe_config: Callable[[], str] | None = None,
     dry_run: bool = False,
 ) -> dict[str, dict[str, Any]]:
@@ -261,7 +286,10 @@ def evaluate(
       search: how answers are sought, and what their scores are.
       batch_size: rows per batch.
       limit: examples per task; None for all.
+      adapter: folder of an adapter that was saved alone, to go on the checkpoint.
       mesh: devices; all on the data axis by default.
+      prompted: which tasks are shown which soft prompt, if the model has any; see `show_prompts`.
+        By default those that it was trained on, by name.
       describe_config: gives the text to keep as `config.gin`.
       dry_run: read everything, decode nothing.
 
@@ -273,12 +301,13 @@ def evaluate(
     """
     if search.method == "exact" and "unconstrained" in (modes or ()):
         raise ValueError("exact search needs a constraint; set DECODING = ('constrained',)")
-    source = open_source(checkpoint_path)
+    source = open_with(checkpoint_path, adapter)
     vocabulary = vocabulary or restore.vocabulary_of(source)
     tables = batches.read_tables(dataset_cfg, vocabulary)
     for table in tables:
         if hasattr(table.format, "as_trained"):
             table.format = table.format.as_trained(table.name, source.formats)
+    show_prompts(tables, source.config, prompted, trained=source.formats)
     architecture = Architecture.t5(source.config)
     mesh = mesh or partitioning.make_mesh()
     params = restore.load_params(source, architecture, architecture.shardings(mesh))

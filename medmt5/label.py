@@ -188,6 +188,7 @@ def _flags() -> argparse.ArgumentParser:
         epilog="example: medmt5 label -m runs/quickstart/finetune < notes.txt > out.jsonl",
     )
     flags.add_argument("-m", "--model", required=True, help="model or checkpoint directory")
+    flags.add_argument("--adapter", help="folder of an adapter that was saved alone, for the model")
     flags.add_argument("files", nargs="*", default=["-"], help="input files (standard input)")
     flags.add_argument(
         "--input-format",
@@ -317,6 +318,7 @@ def _run(given: argparse.Namespace) -> None:
         raise ValueError(f"--n-best is written to JSONL alone, not to {given.format}")
     labeller = Labeller.load(
         given.model,
+        adapter=given.adapter,
         batch_size=given.batch_size,
         search=Search(method, max(given.beams, given.n_best), given.score, given.passes),
         n_best=given.n_best,

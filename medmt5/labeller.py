@@ -15,17 +15,19 @@ import jax
 import numpy as np
 
 from medmt5 import restore
+from medmt5.adapters.adapted import AdaptedSource, is_adapters, open_with
 from medmt5.calibration import Correction
 from medmt5.calibration import read as read_correction
-from medmt5.convert.source import Source, open_source
+from medmt5.convert.source import Source
 from medmt5.formats.documents import Alternative, Document, Entity
 from medmt5.formats.labelling import Labelling
 from medmt5.formats.overlap import merge, windows
 from medmt5.formats.spans import ScoredSpan
 from medmt5.formats.text import sentence_ends, split_words
+from medmt5.models import soft_prompt
 from medmt5.models.t5 import T5Config
 from medmt5.predictor import TURNS, Prediction, Predictor, Search
-from medmt5.state import Architecture
+from medmt5.state import Architecture, flat_params
 
 # Windows decoded together, so that a document of any length takes little more than its words.
 WINDOWS = 4096
@@ -67,6 +69,7 @@ class Labeller:
         `Document.alternatives`.
       labels: of the spans to give; by default all.
       correction: of the spans' scores; none by default.
+      prompt_ids: of the soft prompt that the model was tuned behind; none by default.
 
     Raises:
       ValueError: more answers than beams, or a label prompt that leaves no room for text.
@@ -81,6 +84,7 @@ class Labeller:
         n_best: int = 1,
         labels: Sequence[str] | None = None,
         correction: Correction | None = None,
+        prompt_ids: Sequence[int] = (),
     ):
         search = predictor.search
         beams = search.num_beams if search.method == "beam" else 1
@@ -98,7 +102,8 @@ class Labeller:
         format_.max_word_tokens = self.room
         self.predictor, self.format, self.n_best = predictor, format_, n_best
         self.labels = format_.labels if labels is None else tuple(labels)
-        self.correction = correction
+        self.correction, self.prompt_ids = correction, prompt_ids
+        self.base = ""  # of the model, where it was loaded from
 
     @classmethod
     def load(
@@ -113,6 +118,8 @@ class Labeller:
         where: str | None = None,
         label_prompt: bool | None = None,
         calibration: str | None = None,
+        adapter: str | None = None,
+        beside: Labeller | None = None,
     ) -> Labeller:
         """The labeller in a model or checkpoint directory.
 
@@ -121,18 +128,27 @@ class Labeller:
           batch_size: sentences per batch; None chooses by the device (`auto_batch_size`).
           search: how labellings are sought.
           n_best: as in the class.
-          task: which of the model's tasks, where they have different labels.
+          task: which of the model's tasks, where they have different labels or soft prompts.
           labels: of the spans to give. A model with label prompts is asked for these alone; one
             that does not say its labels has these.
           where: "text" for a model that was tuned elsewhere on tags written as text.
           label_prompt: whether the model was tuned with label prompts, where it does not say so.
           calibration: file of a correction of scores, fitted by `tools/reliability.py`.
+          adapter: folder of an adapter that was saved alone, to go on the model.
+          beside: a labeller of the same model with another adapter. The model's parameters are
+            shared with it: many adapters take little more memory than one.
 
         Raises:
           ValueError: no model there, one that was not fine-tuned for labelling, or for other
             labels.
         """
-        source = open_source(path)
+        source = open_with(path, adapter)
+        base = source.original if isinstance(source, AdaptedSource) else source
+        if beside is not None and beside.base != base.path:
+            raise ValueError(
+                f"{path} and the labeller beside it are of different models: {base.path} and "
+                f"{beside.base}"
+            )
         vocabulary = restore.vocabulary_of(source)
         card = _card(source, task, labels, where)
         if label_prompt is not None:
@@ -142,25 +158,34 @@ class Labeller:
             _check_labels(labels, known)
             if card.get("label_prompt"):
                 card |= {"labels": list(labels), "inventory": known}
-        length = card["lengths"]["inputs"]
+        length, prompt_ids = card["lengths"]["inputs"], _soft_prompt(source, task)
         beams = search.num_beams if search.method == "beam" else 1
         architecture = Architecture.t5(source.config)
         predictor = Predictor(
             architecture,
-            restore.load_params(source, architecture),
+            restore.load_params(source, architecture, shared=beside and beside.base_params()),
             eos_id=vocabulary.eos_id,
-            batch_size=batch_size or max(1, auto_batch_size(source.config, length) // beams),
+            batch_size=batch_size
+            or max(1, auto_batch_size(source.config, len(prompt_ids) + length) // beams),
             search=search,
         )
         format_ = Labelling.from_description(card, vocabulary)
-        return cls(
+        labeller = cls(
             predictor,
             format_,
             max_source_length=length,
             n_best=n_best,
             labels=labels,
             correction=read_correction(calibration) if calibration else None,
+            prompt_ids=prompt_ids,
         )
+        labeller.base = base.path
+        return labeller
+
+    def base_params(self) -> dict[str, Any]:
+        """The model's parameters by name, without those of its adapters."""
+        params = flat_params(self.predictor.params)
+        return {name: array for name, array in params.items() if not is_adapters(name)}
 
     def label_words(self, sentences: Sequence[Sequence[str]]) -> list[list[ScoredSpan]]:
         """Spans of sentences that are already split into words; half-open word indices."""
@@ -180,7 +205,9 @@ class Labeller:
         self, sentences: Sequence[Sequence[str]]
     ) -> list[tuple[Prediction, Mapping[str, Any]]]:
         examples = [self.format.example({"words": words}, None) for words in sentences]
-        predictions = self.predictor.predict(examples, format_=self.format)
+        predictions = self.predictor.predict(
+            examples, format_=self.format, soft_prompt=self.prompt_ids
+        )
         return list(zip(predictions, examples, strict=True))
 
     def label(self, texts: Sequence[str]) -> list[Document]:
@@ -304,6 +331,20 @@ def _card(
             f"the tasks of {source.path} label differently; choose one with --task ({choices})"
         )
     return kinds[0] | {"lengths": {"inputs": length}}
+
+
+def _soft_prompt(source: Source, task: str | None) -> Sequence[int]:
+    """The ids that spell the soft prompt of a labelling task of the model, or of all of them."""
+    names = [name for name, f in source.formats.items() if f["kind"] == Labelling.kind]
+    first, *others = [
+        soft_prompt.ids(source.config, name) for name in ([task] if task else names) or [None]
+    ]
+    if any(list(other) != list(first) for other in others):
+        raise ValueError(
+            f"the tasks of {source.path} have soft prompts of their own; choose one with --task "
+            f"({', '.join(names)})"
+        )
+    return first
 
 
 def _check_labels(labels: Sequence[str], known: Sequence[str]) -> None:

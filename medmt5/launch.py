@@ -19,6 +19,7 @@ from typing import Any
 
 from medmt5 import task_modules
 from medmt5.compilation import keep_compiled_programs
+from medmt5.host_memory import keep_freed_memory
 from medmt5.t5x_gin import modules as t5x_modules
 from medmt5.t5x_gin.tables import FLAGS, MACROS
 from medmt5.task_modules import import_seqio
@@ -282,6 +283,7 @@ def main(command: str, arguments: Sequence[str] | None = None) -> None:
             jax.distributed.initialize(
                 flags.coordinator_address, flags.process_count, flags.process_index
             )
+        keep_freed_memory()
         run(
             command,
             files=flags.gin_file,

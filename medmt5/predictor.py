@@ -134,12 +134,17 @@ class _Progress:
 
 
 def _padded(
-    examples: Sequence[Mapping[str, Any]], size: int
+    examples: Sequence[Mapping[str, Any]], size: int, soft_prompt: Sequence[int]
 ) -> tuple[list[Mapping[str, Any]], np.ndarray]:
-    """Examples and their sources, filled up to `size` rows: a new shape would compile again."""
-    source = np.zeros((size, bucket(max(len(e["inputs"]) for e in examples))), np.int32)
+    """Examples and their sources, filled up to `size` rows: a new shape would compile again.
+
+    Only the sources have the prompt: constraints copy and answers are read from the examples.
+    """
+    before = len(soft_prompt)
+    source = np.zeros((size, bucket(before + max(len(e["inputs"]) for e in examples))), np.int32)
+    source[: len(examples), :before] = soft_prompt
     for row, example in enumerate(examples):
-        source[row, : len(example["inputs"])] = example["inputs"]
+        source[row, before : before + len(example["inputs"])] = example["inputs"]
     return [*examples, *[examples[-1]] * (size - len(examples))], source
 
 
@@ -201,6 +206,7 @@ class Predictor:
         *,
         format_: Any = None,
         max_length: int | None = None,
+        soft_prompt: Sequence[int] = (),
         progress: str | None = None,
     ) -> list[Prediction]:
         """Decode every example.
@@ -210,6 +216,7 @@ class Predictor:
           format_: its constraint is obeyed; None decodes freely.
           max_length: tokens at most per example; by default the longest that the format's
             constraint allows, so that nothing is cut.
+          soft_prompt: ids that the model is shown before the inputs; see `soft_prompt.ids`.
           progress: name under which progress is logged every 10 seconds; None for silence.
 
         Returns:
@@ -226,9 +233,10 @@ class Predictor:
         size = self._rows()
         results: list[Prediction | None] = [None] * len(examples)
         steps = _Progress(progress, len(examples))
-        for chosen in self._groups([len(example["inputs"]) for example in examples]):
+        lengths = [len(soft_prompt) + len(example["inputs"]) for example in examples]
+        for chosen in self._groups(lengths):
             part = [examples[i] for i in chosen]
-            padded, source = _padded(part, size)
+            padded, source = _padded(part, size, soft_prompt)
             constraint, limit = None, max_length
             if format_ is not None:
                 constraint = format_.constraint(padded, source.shape[1])
@@ -246,6 +254,7 @@ class Predictor:
         examples: Sequence[Mapping[str, Any]],
         candidates: Sequence[Sequence[Sequence[int]]],
         *,
+        soft_prompt: Sequence[int] = (),
         progress: str | None = None,
     ) -> list[np.ndarray]:
         """The score of each of an example's candidate answers, higher where likelier.
@@ -253,6 +262,7 @@ class Predictor:
         Args:
           examples: with `inputs`, ids that end in end of sequence.
           candidates: ids of the answers of each example, without end of sequence.
+          soft_prompt: as for `predict`.
           progress: as for `predict`.
 
         Returns:
@@ -269,7 +279,7 @@ class Predictor:
         order = sorted(range(len(examples)), key=lengths.__getitem__)
         for begin in range(0, len(order), self.batch_size):
             chosen = order[begin : begin + self.batch_size]
-            padded, source = _padded([examples[i] for i in chosen], self.batch_size)
+            padded, source = _padded([examples[i] for i in chosen], self.batch_size, soft_prompt)
             answers = [[[*ids, self.eos_id] for ids in candidates[i]] for i in chosen]
             count = bucket(max(map(len, answers)), 4)
             longest = bucket(max(len(ids) for each in answers for ids in each), 8)

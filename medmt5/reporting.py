@@ -45,8 +45,10 @@ def training_flops(config: T5Config, *, rows: int, source: int, target: int) -> 
       config: of the model.
       rows: sequences in the batch.
       source: encoder tokens per row, padding included.
-      target: decoder tokens per row, padding included.
+      target: decoder tokens per row, padding included; those of a decoder prompt are added.
     """
+    head = target * config.emb_dim * config.vocab_size
+    target += config.prompt.decoder_length if config.prompt else 0
     joined = config.num_heads * config.head_dim
     attention = 4 * config.emb_dim * joined
     mlp = (len(config.mlp_activations) + 1) * config.emb_dim * config.mlp_dim
@@ -57,7 +59,6 @@ def training_flops(config: T5Config, *, rows: int, source: int, target: int) -> 
         + (2 * target + 2 * source) * config.emb_dim * joined
         + 2 * target * source * joined
     )
-    head = target * config.emb_dim * config.vocab_size
     return 3 * 2 * rows * (encoder + decoder + head)
 
 

@@ -10,7 +10,7 @@ import dataclasses
 import logging
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import jax
@@ -20,12 +20,16 @@ from etils import epath
 from flax.traverse_util import unflatten_dict
 
 from medmt5 import checkpoints
+from medmt5.convert.fingerprint import fingerprint
+from medmt5.convert.own import OwnSource, open_base
 from medmt5.convert.source import Source, check_parameters, listing, open_source, shapes_of
 from medmt5.models import lora, soft_prompt
+from medmt5.optimizers import EMA_SLOT
 from medmt5.state import (
     Architecture,
     Params,
     TrainState,
+    count_parameters,
     flat_leaves,
     flat_params,
     parameter_of,
@@ -105,7 +109,7 @@ def plan(
       ValueError: names every parameter that is missing or of another shape.
     """
     assert config.path is not None
-    source = open_source(config.path)
+    source = open_source(config.path, averaged=config.restore == "params")
     _compare_vocabularies(source, vocabulary)
     want = flat_params(abstract.params) | flat_params(abstract.frozen)
     have = source.params
@@ -115,7 +119,7 @@ def plan(
     new = {
         name
         for name in flat_params(abstract.params)
-        if name == soft_prompt.PATH or re.fullmatch(lora.PARAMETERS, name)
+        if name in soft_prompt.PATHS or re.fullmatch(lora.PARAMETERS, name)
     }
     fresh: list[str] = []
     problems: list[str] = []
@@ -152,11 +156,56 @@ def plan(
         if names:
             log.info("%d parameters %s: %s", len(names), what, listing(names))
     unused = [*source.unused, *sorted(have.keys() - taken.values())]
+    if dropped := [name for name in unused if name in soft_prompt.PATHS]:
+        log.info("%s: its soft prompt is left behind (%s)", source.path, ", ".join(dropped))
+        unused = [name for name in unused if name not in dropped]
     if unused:
         log.warning("%s has %d arrays without use: %s", source.path, len(unused), listing(unused))
     as_they_are = {name for name, there in taken.items() if name == there} - resized
     slots = () if config.restore == "params" else _slots(source, abstract, as_they_are)
     return Plan(source, taken, frozenset(resized), slots, config.restore == "state")
+
+
+def reference(plan: Plan, abstract: TrainState) -> checkpoints.Base | None:
+    """The checkpoint whose parameters need not be saved again, being what a state has frozen.
+
+    Only if that is all of them, as they are, and more than what trains: adapters and soft prompts.
+
+    Args:
+      plan: of this state.
+      abstract: the state, shapes only.
+    """
+    frozen = flat_params(abstract.frozen)
+    if any(EMA_SLOT in slot.split("/") for slot in plan.source.slots):
+        return None  # it was opened as it was saved; as a base, its averages would be read
+    as_they_are = {name for name, there in plan.parameters.items() if name == there} - plan.resized
+    few = count_parameters(abstract.params) < count_parameters(abstract.frozen)
+    if not few or not frozen.keys() <= as_they_are:
+        return None
+    source = plan.source
+    # Of a run that is itself adapters on a base, the base.
+    if isinstance(source, OwnSource) and source.base:
+        if frozen.keys() <= source.base.params.keys():
+            source = source.base
+    return checkpoints.Base(source.path, fingerprint(source))
+
+
+def with_frozen(
+    state: TrainState, base: checkpoints.Base, abstract: TrainState, shardings: TrainState
+) -> TrainState:
+    """A restored state with the frozen parameters that its checkpoint left to `base`.
+
+    Raises:
+      ValueError: the base is not there, or has other numbers.
+    """
+    source = open_base(base)
+    where = flat_params(shardings.frozen)
+    frozen = {}
+    for key, array in source.stream(f"params/{name}" for name in flat_params(abstract.frozen)):
+        name = key.removeprefix("params/")
+        frozen[name] = _place(array, where[name])
+        del array
+    return state._replace(frozen=unflatten_dict(frozen, sep="/"))
 
 
 def _assigned(name: str, assignment_map: Sequence[tuple[str, str | None]]) -> str | None:
@@ -245,7 +294,11 @@ def fill(plan: Plan, fresh: Callable[[], TrainState], shardings: TrainState) -> 
 
 
 def load_params(
-    source: Source, architecture: Architecture, shardings: Params | None = None
+    source: Source,
+    architecture: Architecture,
+    shardings: Params | None = None,
+    *,
+    shared: Mapping[str, jax.Array] | None = None,
 ) -> Params:
     """All parameters of a checkpoint, trained and frozen alike.
 
@@ -253,6 +306,7 @@ def load_params(
       source: an opened checkpoint.
       architecture: names and shapes to expect.
       shardings: where to put them; by default whole on the first device.
+      shared: those that are on the devices already, by name; they are not read.
 
     Raises:
       ValueError: a parameter is missing, has another shape, or is damaged.
@@ -260,8 +314,9 @@ def load_params(
     check_parameters(source.path, source.params, shapes_of(architecture))
     where = flat_params(shardings) if shardings else {}
     one = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-    out = {}
-    for key, array in source.stream(f"params/{name}" for name in flat_params(architecture.shapes)):
+    out = dict(shared or {})
+    missing = [name for name in flat_params(architecture.shapes) if name not in out]
+    for key, array in source.stream(f"params/{name}" for name in missing):
         name = key.removeprefix("params/")
         out[name] = _place(array, where.get(name, one))
         del array

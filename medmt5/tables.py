@@ -22,7 +22,8 @@ class DatasetConfig:
 
     Attributes:
       mixture_or_task_name: a registered name, or one that was cached.
-      task_feature_lengths: row lengths in tokens, {"inputs": ..., "targets": ...}.
+      task_feature_lengths: row lengths in tokens, {"inputs": ..., "targets": ...}; a soft prompt
+        comes on top.
       split: "train", "validation", ...
       batch_size: rows per global batch.
       shuffle: a new order in each epoch.
@@ -69,12 +70,14 @@ class Table:
       rate: its share in the mixture, relative to the others'.
       format: makes ids.
       raws: what `format.example` takes.
+      soft_prompt: ids that rows carry before the inputs; sizes and examples are without them.
     """
 
     def __init__(self, name: str, rate: float, format_: Any, raws: Sequence[Mapping[str, Any]]):
         if not len(raws):
             raise ValueError(f"task {name} has no examples")
         self.name, self.rate, self.format, self.raws = name, rate, format_, raws
+        self.soft_prompt: Int[np.ndarray, " positions"] = np.zeros(0, np.int32)
         self._at_once = hasattr(format_, "examples")
         self._sizes: Any = None
         self._made: dict[tuple[int, int], dict[str, Any]] = {}

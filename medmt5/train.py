@@ -22,9 +22,12 @@ from jax.sharding import Mesh
 
 from medmt5 import batches, checkpoints, evaluate, partitioning, reporting, step
 from medmt5 import restore as restoring
+from medmt5.adapters.prompt_init import initialised
+from medmt5.adapters.prompt_tasks import show_prompts, show_prompts_in_training
 from medmt5.batches import DatasetConfig
 from medmt5.checkpoints import CheckpointConfig
 from medmt5.files import write_text
+from medmt5.models.soft_prompt import PATHS
 from medmt5.models.t5 import T5Config
 from medmt5.restore import RestoreCheckpointConfig
 from medmt5.state import (
@@ -116,6 +119,7 @@ def train(
     vocabulary = vocabulary or restoring.vocabulary_beside(model_dir, restore and restore.path)
     log.info("reading %s", train_dataset_cfg.mixture_or_task_name)
     tables = batches.read_tables(train_dataset_cfg, vocabulary)
+    show_prompts_in_training(tables, model, train_dataset_cfg)
     share = batches.local_share(train_dataset_cfg.batch_size, mesh)
     stream = batches.Stream(tables, train_dataset_cfg, share=share)
     vocabulary = vocabulary or _vocabulary_of(tables, train_dataset_cfg)
@@ -133,6 +137,8 @@ def train(
         steps=eval_steps,
         examples=eval_examples,
     )
+    for evaluated in filter(None, (evaluations.loss_tables, evaluations.score_tables)):
+        show_prompts(evaluated, model, "trained", trained=[table.name for table in tables])
     lengths = train_dataset_cfg.task_feature_lengths
     log.info(
         "%s parameters, %s of them train; %s; mesh %s; rows of %d/%d tokens, %d per batch",
@@ -140,8 +146,8 @@ def train(
         f"{count_parameters(split_trainable(architecture.shapes, trainable)[0]):,}",
         ", ".join(f"{table.name}: {len(table.raws):,} examples" for table in tables),
         dict(mesh.shape),
-        lengths["inputs"],
-        lengths["targets"],
+        stream.lengths["inputs"],
+        stream.lengths["targets"],
         train_dataset_cfg.batch_size,
     )
     fresh = functools.partial(
@@ -159,41 +165,59 @@ def train(
         architecture, optimizer, loss, num_microbatches=num_microbatches, shardings=shardings
     )
 
-    def first_state() -> TrainState:
-        if restore is None or restore.path is None:
-            return fresh()[0]
+    evaluations.check_monitored(checkpoint_cfg.metric_name_to_monitor)
+    going_on = bool(checkpoints.checkpoint_steps(model_dir))
+    plan, base = None, None
+    if going_on:
+        card = checkpoints.find_card(model_dir)
+        base = card and card.base
+    elif restore is not None and restore.path is not None:
         plan = restoring.plan(restore, abstract, vocabulary=vocabulary)
-        return restoring.fill(plan, lambda: fresh()[0], shardings)
-
+        base = restoring.reference(plan, abstract)
     if dry_run:
         next(stream)
-        if restore is not None and restore.path is not None:
-            restoring.plan(restore, abstract, vocabulary=vocabulary)
         log.info("dry run: configuration and data are sound; nothing was trained or written")
         return None
 
     with jax.set_mesh(mesh):
-        saver = checkpoints.Checkpoints(model_dir, checkpoint_cfg)
+        saver = checkpoints.Checkpoints(model_dir, checkpoint_cfg, with_frozen=base is None)
         restored = saver.restore_latest(abstract, shardings)  # before anything is written there
         checkpoints.write_card(
             model_dir,
             model,
             vocabulary,
             {table.name: table.format.describe() | {"lengths": dict(lengths)} for table in tables},
+            base,
         )
         if describe_config and reporting.is_chief():
             write_text(os.path.join(model_dir, OPERATIVE_CONFIG), describe_config())
-        if restored is None:
-            state = first_state()
-        else:
+        if restored is not None:
             state, position = restored
+            if base is not None:
+                state = restoring.with_frozen(state, base, abstract, shardings)
             stream.restore(position)
             log.info("resuming %s at step %d", model_dir, int(state.step))
+        else:
+            if plan is not None:
+                state = restoring.fill(plan, lambda: fresh()[0], shardings)
+            else:
+                state = fresh()[0]
+            params, frozen = initialised(
+                state.params,
+                state.frozen,
+                model,
+                vocabulary=vocabulary,
+                seed=random_seed,
+                names=[name for name in PATHS if plan is None or name not in plan.parameters],
+            )
+            state = state._replace(params=params, frozen=frozen)
+        if base is not None:
+            log.info("checkpoints leave the frozen parameters to %s", base.path)
         flops = reporting.training_flops(
             model,
             rows=train_dataset_cfg.batch_size,
-            source=lengths["inputs"],
-            target=lengths["targets"],
+            source=stream.lengths["inputs"],
+            target=stream.lengths["targets"],
         )
         progress = reporting.Progress(total_steps, int(state.step), flops)
         periods = _Periods(total_steps, eval_period, stats_period, checkpoint_cfg.period)
@@ -270,13 +294,16 @@ def _loop(
 
     while True:
         last = at >= periods.total or stop.reached(at)
+        score = None
         if at > start and (at % periods.evaluate == 0 or at == periods.total):
             report()
             output_dir = os.path.join(saver.model_dir, "eval", f"step_{at}")
-            eval_scalars.write(at, evaluations.run(state, mesh, output_dir))
+            values = evaluations.run(state, mesh, output_dir)
+            eval_scalars.write(at, values)
+            score = saver.score(values)
             progress.restart_clock()
-        if at > start and (at % periods.save == 0 or last):
-            saver.save(at, state, stream.position())
+        if at > start and (at % periods.save == 0 or last or saver.is_best(score)):
+            saver.save(at, state, stream.position(), score)
         if last:
             report()
             break

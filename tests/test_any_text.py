@@ -123,7 +123,7 @@ class EverySeventh:
 
     search = Search()
 
-    def predict(self, examples, *, format_):
+    def predict(self, examples, *, format_, soft_prompt):
         predictions = []
         for example in examples:
             spans = [Span(i, i + 1, "Disease") for i in range(6, len(example["words"]), 7)]

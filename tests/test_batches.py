@@ -9,7 +9,9 @@ import tensorflow as tf
 import tiny
 
 from medmt5 import batches, partitioning, step
+from medmt5.adapters.prompt_tasks import show_prompts
 from medmt5.batches import DatasetConfig, Stream, Table, make_batch
+from medmt5.models.soft_prompt import PromptConfig
 
 LENGTHS = {"inputs": 8, "targets": 6}
 
@@ -76,10 +78,12 @@ def test_rows_that_are_filled_to_the_last_token_fit():
     assert batch.decoder_loss_weights.sum() == 6
 
 
-def test_packed_rows_give_the_loss_and_gradients_of_their_examples_alone():
+@pytest.mark.parametrize("prompt", [None, PromptConfig(3)])
+def test_packed_rows_give_the_loss_and_gradients_of_their_examples_alone(prompt):
     (table,) = batches.read_tables(tiny.dataset(split="validation"), None)
     config = tiny.dataset(task_feature_lengths={"inputs": 96, "targets": 104}, batch_size=16)
-    state = tiny.Run(dropout_rate=0.0)
+    state = tiny.Run(dropout_rate=0.0, prompt=prompt)
+    show_prompts([table], tiny.config(prompt=prompt), "trained", trained=[table.name])
 
     def loss_and_gradients(pack):
         table.raws = table.raws[:16]
@@ -95,10 +99,48 @@ def test_packed_rows_give_the_loss_and_gradients_of_their_examples_alone():
     alone, (expected, of_alone) = loss_and_gradients(False)
     assert packed.encoder_segment_ids.max() > 1  # several examples in a row
     assert (packed.encoder_input_tokens > 0).sum() == (alone.encoder_input_tokens > 0).sum()
+    if prompt:  # each packed example has its own
+        assert (packed.encoder_input_tokens == tiny.ROWS).sum() == 16
     # Sums of some thousand float32 products in another order.
     np.testing.assert_allclose(loss, expected, rtol=1e-5)
     for a, b in zip(jax.tree.leaves(gradients), jax.tree.leaves(of_alone), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5 * np.abs(b).max())
+
+
+def test_rows_of_tasks_with_and_without_a_prompt_by_hand():
+    tables = [
+        numbered(2, name=name, first=first) for name, first in (("a", 0), ("b", 50), ("c", 1))
+    ]
+    config = settings_of(task_feature_lengths={"inputs": 2, "targets": 6}, batch_size=6)
+    show_prompts(
+        tables, tiny.config(prompt=PromptConfig(2, tasks=("b", "a"))), "trained", trained=()
+    )
+    (batch,) = batches.evaluation_batches(tables, config)
+    assert batch.encoder_input_tokens.tolist() == [
+        [2050, 2051, 10, 0],
+        [2050, 2051, 11, 11],
+        [2048, 2049, 60, 0],
+        [2048, 2049, 61, 61],
+        [11, 11, 0, 0],
+        [12, 12, 0, 0],  # three of them, cut to the two that text may have
+    ]
+    # Packed, each example behind its own prompt: rows of 5 + 2.
+    lengths = {"inputs": 5, "targets": 6}
+    packed = dataclasses.replace(config, pack=True, task_feature_lengths=lengths, batch_size=1)
+    (batch,) = batches.evaluation_batches(tables[:1], packed)
+    assert batch.encoder_input_tokens.tolist() == [[2050, 2051, 11, 11, 2050, 2051, 10]]
+    assert batch.encoder_segment_ids.tolist() == [[1, 1, 1, 1, 2, 2, 2]]
+    stream = Stream(tables, dataclasses.replace(config, batch_size=512))
+    assert stream.lengths == {"inputs": 4, "targets": 6}
+    rows = next(stream).encoder_input_tokens
+    assert {tuple(row) for row in rows.tolist()} == {
+        (2050, 2051, 10, 0),
+        (2050, 2051, 11, 11),
+        (2048, 2049, 60, 0),
+        (2048, 2049, 61, 61),
+        (11, 11, 0, 0),
+        (12, 12, 0, 0),
+    }
 
 
 # Stream

@@ -1,11 +1,15 @@
 import json
+import logging
 
+import jax
+import optax
 import pytest
 import tiny
 
-from medmt5 import evaluate
+from medmt5 import checkpoints, evaluate, optimizers
 from medmt5.formats.labelling import Labelling
 from medmt5.formats.text_tasks import register_questions
+from medmt5.models.soft_prompt import PromptConfig
 from medmt5.predictor import Search
 from medmt5.vocabulary import Vocabulary
 
@@ -70,6 +74,35 @@ def test_a_task_that_is_not_decoded_is_passed_over(model, tmp_path):
 def test_a_dry_run_writes_nothing(model, tmp_path):
     assert scored(model, tmp_path / "out", dry_run=True) == {}
     assert not (tmp_path / "out").exists()
+
+
+def test_a_soft_prompt_is_shown_to_the_tasks_that_it_was_trained_on_unless_asked_otherwise(
+    tmp_path, caplog
+):
+    prompt = PromptConfig(3)
+    tiny.Run(prompt=prompt).save(tmp_path / "model")
+    vocabulary = Vocabulary(tiny.VOCABULARY)
+    card = Labelling(vocabulary, tiny.LABELS).describe() | {"lengths": tiny.LENGTHS}
+    formats = {"sample_clinical_en": card}
+    checkpoints.write_card(str(tmp_path / "model"), tiny.config(prompt=prompt), vocabulary, formats)
+
+    def predicted(name, path, **changes):
+        scored(path, tmp_path / name, modes=("constrained",), **changes)
+        (file,) = (tmp_path / name).glob("*-constrained.jsonl")
+        lines = map(json.loads, file.read_text().splitlines())
+        return [line["predicted"] for line in lines]
+
+    given = str(tmp_path / "model")
+    bare = predicted("none", given, prompted="none")
+    with caplog.at_level(logging.INFO):
+        assert predicted("trained", given) != bare
+        assert "with a soft prompt: sample_clinical_en; without: none" in caplog.text
+        spanish = tiny.dataset("sample_clinical_es", split="validation")
+        other = dict(dataset_cfg=spanish, dry_run=True)
+        scored(given, tmp_path, **other)
+        assert "with a soft prompt: none; without: sample_clinical_es" in caplog.text
+        scored(given, tmp_path, prompted={"sample_clinical_es": "sample_clinical_en"}, **other)
+        assert "with a soft prompt: sample_clinical_es (that of sample_clinical_en)" in caplog.text
 
 
 def test_an_unknown_decoding_mode_is_refused(model, tmp_path):
@@ -192,3 +225,26 @@ def test_a_mode_that_no_task_has_is_refused(model, tmp_path):
         ValueError, match=r"constrained or unconstrained; DECODING is \('ranked',\)"
     ):
         scored(model, tmp_path, modes=("ranked",))
+
+
+def test_inside_a_run_the_average_is_what_is_evaluated(tmp_path, monkeypatch, sample_vocabulary):
+    run = tiny.Run(optimizers.with_ema(optax.adam(0.1), 0.9))
+    state = run.state._replace(params=jax.tree.map(lambda x: x + 1, run.state.params))
+    evaluations = evaluate.Evaluations(
+        run.architecture,
+        sample_vocabulary,
+        losses=tiny.dataset(),
+        scored=None,
+        steps=1,
+        examples=None,
+    )
+    seen = []
+
+    def mean_loss(compiled, state, *_, **__):
+        seen.append(tiny.digest(state.params))
+        return {"loss": 0.0, "accuracy": 0.0}
+
+    monkeypatch.setattr(evaluate, "mean_loss", mean_loss)
+    evaluations.run(state, run.mesh, str(tmp_path))
+    evaluations.run(state._replace(opt_state=()), run.mesh, str(tmp_path))
+    assert seen == [tiny.digest(run.state.params), tiny.digest(state.params)]

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 
+import jax
 import numpy as np
 import pytest
 import tiny
@@ -12,11 +13,14 @@ from hypothesis import strategies as st
 
 from medmt5 import checkpoints, label
 from medmt5 import labeller as module
+from medmt5.decoding import greedy
 from medmt5.formats.documents import Document, check
 from medmt5.formats.inline import from_inline
 from medmt5.formats.labelling import Labelling
 from medmt5.labeller import Labeller
-from medmt5.predictor import Search
+from medmt5.models.soft_prompt import PromptConfig
+from medmt5.predictor import Prediction, Search
+from medmt5.state import Architecture
 from medmt5.vocabulary import Vocabulary
 
 SENTENCE = "The patient was given aspirin for gout."
@@ -472,3 +476,62 @@ def test_the_command_searches_and_writes_the_n_best(model):
     assert json.loads(done.stdout)["proven"] is True
     done = run("-m", model, "--n-best", 3, "--format", "conll")
     assert done.returncode == 2 and "--n-best is written to JSONL alone" in done.stderr.decode()
+
+
+@pytest.fixture(scope="module")
+def prompted(tmp_path_factory):
+    """A model of two tasks with a prompt each, made of words, and of one without."""
+    folder = tmp_path_factory.mktemp("prompted")
+    prompt = PromptConfig(3, tasks=("a", "b"))
+    run = tiny.Run(dropout_rate=0.0, prompt=prompt)
+    embedding, encoder = (
+        run.state.params["token_embedder"]["embedding"],
+        run.state.params["encoder"],
+    )
+    words = {"prompt": {"embedding": embedding[np.array([300, 301, 302, 400, 401, 402])]}}
+    run.state = run.state._replace(params=run.state.params | {"encoder": encoder | words})
+    run.save(folder)
+    vocabulary = Vocabulary(tiny.VOCABULARY)
+    format_ = Labelling(vocabulary, tiny.LABELS).describe() | {"lengths": tiny.LENGTHS}
+    cards = dict.fromkeys("abc", format_)
+    checkpoints.write_card(
+        str(folder), tiny.config(dropout_rate=0.0, prompt=prompt), vocabulary, cards
+    )
+    return str(folder), run
+
+
+@pytest.mark.parametrize("task, words", [("b", [400, 401, 402]), ("c", [])])
+def test_a_task_is_labelled_behind_its_own_prompt(prompted, task, words):
+    folder, run = prompted
+    labeller = Labeller.load(folder, batch_size=4, task=task)
+    words_of = "the old patient was given aspirin for gout and fever".split()
+    sentences = [words_of, words_of[::-1]]
+    found = labeller.label_words(sentences)
+    # The same by a model without prompts, whose sources begin with those words.
+    examples = [labeller.format.example({"words": each}, None) for each in sentences]
+    source = np.zeros((2, 32), np.int32)
+    for row, example in enumerate(examples):
+        ids = [*words, *example["inputs"]]
+        source[row, : len(ids)] = ids
+    params = run.state.params | {"encoder": dict(run.state.params["encoder"])}
+    del params["encoder"]["prompt"]
+
+    @jax.jit
+    def decoded(params):
+        model = Architecture.t5(tiny.config(dropout_rate=0.0)).merge(params)
+        constraint = labeller.format.constraint(examples, 32)
+        return greedy(model, source, max_length=64, eos_id=1, constraint=constraint)
+
+    answers = decoded(params)
+    for row, spans in enumerate(found):
+        prediction = Prediction(answers.tokens[row], answers.log_probs[row], True)
+        expected = labeller.format.answer(prediction, examples[row])
+        assert spans and [span[:3] for span in spans] == [span[:3] for span in expected]
+        # Rounding of programs of other shapes.
+        scores = [[span.score for span in each] for each in (spans, expected)]
+        np.testing.assert_allclose(*scores, rtol=1e-4)
+
+
+def test_which_of_several_prompts_is_meant_has_to_be_said(prompted):
+    with pytest.raises(ValueError, match="soft prompts of their own; choose one with --task .a, b"):
+        Labeller.load(prompted[0])

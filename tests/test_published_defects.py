@@ -423,7 +423,7 @@ class MarksEveryWord:
     def __init__(self):
         self.lengths = []
 
-    def predict(self, examples, *, format_):
+    def predict(self, examples, *, format_, soft_prompt):
         self.lengths += [len(example["inputs"]) for example in examples]
         predictions = []
         for example in examples:

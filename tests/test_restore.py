@@ -12,7 +12,7 @@ import pytest
 import tiny
 from tiny import Run
 
-from medmt5 import checkpoints, partitioning, restore
+from medmt5 import checkpoints, optimizers, partitioning, restore
 from medmt5.convert.source import open_source
 from medmt5.restore import RestoreCheckpointConfig
 from medmt5.state import Architecture, flat_leaves, flat_params
@@ -198,3 +198,13 @@ def test_the_vocabulary_is_that_of_the_run_before_that_of_its_start(tmp_path, sa
     assert restore.vocabulary_beside(str(tmp_path / "new"), None) is None
     (tmp_path / "run" / checkpoints.VOCABULARY).unlink()
     assert Path(restore.vocabulary_beside(run, start).path).parent.name == "start"
+
+
+def test_a_state_has_the_last_parameters_and_their_averages_parameters_alone_are_averages(tmp_path):
+    run = Run(optimizers.with_ema(optax.adam(0.1), 0.9))
+    state = run.save(tmp_path)
+    got = run.start(tmp_path)
+    assert tiny.digest((got.params, got.opt_state)) == tiny.digest((state.params, state.opt_state))
+    got = run.start(tmp_path, "params")
+    assert tiny.digest(got.params) == tiny.digest(state.opt_state.ema_params)
+    assert int(got.step) == 0 and tiny.digest(got.opt_state) == tiny.digest(run.state.opt_state)

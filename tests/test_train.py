@@ -2,6 +2,7 @@ import json
 import logging
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -297,10 +298,71 @@ def test_frozen_parameters_stay_and_are_evaluated(finished, tmp_path):
     assert same_params(state.params, given) == set()
     assert same_params(state.frozen, given) == flat_params(given).keys() - trained
     assert scalars(tmp_path, "eval")[-1]["sample_clinical_en/constrained/faithful"] == 100.0
-    # The same files serve to label and to resume.
+    # The same files serve to label and to resume, without a copy of what they left to the base.
+    stored = checkpoints.stored_tree(str(tmp_path / "checkpoint_3"))
+    assert not stored.get("frozen") and flat_params(stored["params"]).keys() == trained
     loaded = params_of(tmp_path)
     assert same_params(loaded, state.params) == trained
-    assert int(train(tmp_path, 4, trainable=pattern).step) == 4
+    assert same_params(loaded, given) == flat_params(given).keys() - trained
+    resumed = train(tmp_path, 4, trainable=pattern)
+    assert int(resumed.step) == 4
+    assert same_params(resumed.frozen, given) == flat_params(given).keys() - trained
+
+
+def test_a_base_that_is_gone_or_another_is_said(finished, tmp_path):
+    base, run = tmp_path / "base", tmp_path / "run"
+    shutil.copytree(finished[0], base)
+    start = dict(restore=RestoreCheckpointConfig(str(base), "params"), trainable="encoder/.*/wo/.*")
+    train(run, 1, **start)
+    base.rename(tmp_path / "away")
+    for use in (lambda: train(run, 2, **start), lambda: open_source(str(run))):
+        with pytest.raises(ValueError, match="base/checkpoint_12 is not there.* `base` of .*model"):
+            use()
+    train(base, 12, random_seed=1)
+    with pytest.raises(ValueError, match="has other numbers .* than the base that .*run was train"):
+        open_source(str(run))
+
+
+def test_a_run_whose_first_numbers_are_random_saves_them_all(tmp_path):
+    train(tmp_path, 1, trainable="encoder/.*/wo/.*")
+    assert len(flat_params(checkpoints.stored_tree(str(tmp_path / "checkpoint_1"))["frozen"])) == 28
+
+
+# The best checkpoint
+
+
+def evaluated(folder, steps, name, **changes):
+    config = CheckpointConfig(100, keep=1, metric_name_to_monitor=name, **changes)
+    return train(
+        folder,
+        steps,
+        checkpoint_cfg=config,
+        train_eval_dataset_cfg=tiny.dataset(split="validation", pack=False),
+        eval_period=1,
+        eval_steps=1,
+    )
+
+
+def test_the_checkpoint_with_the_best_score_is_kept_through_interruptions(tmp_path, monkeypatch):
+    losses = iter([3.0, 1.0, 2.0, 1.0, 5.0])
+    monkeypatch.setattr(evaluate, "mean_loss", lambda *_, **__: {"loss": next(losses)} | ACCURACY)
+    evaluated(tmp_path, 3, "loss", metric_mode="min")
+    assert checkpoints.checkpoint_steps(str(tmp_path)) == [2, 3]
+    evaluated(tmp_path, 5, "loss", metric_mode="min")  # as good is not better
+    assert checkpoints.checkpoint_steps(str(tmp_path)) == [2, 5]
+    assert open_source(str(tmp_path / "best")).step == 2
+    assert open_source(str(tmp_path)).step == 5
+
+
+ACCURACY = {"accuracy": 0.5}
+
+
+def test_a_score_that_no_evaluation_gives_is_refused(finished, tmp_path):
+    for name in ("los", "sample_clinical_en/constrained/f1"):
+        with pytest.raises(ValueError, match=f"BEST_METRIC is '{name}', but .* give loss, accura"):
+            evaluated(tmp_path, 1, name)
+    with pytest.raises(ValueError, match="no checkpoint in .* has a score; .* sets BEST_METRIC"):
+        open_source(str(finished[0] / "best"))
 
 
 # What does not fit is said before the first step

@@ -1,4 +1,7 @@
-"""A checkpoint with adapters read as one without: every matrix with its adapter added."""
+"""A checkpoint with adapters read as one without: every matrix with its adapter added.
+
+A soft prompt, which is nothing that a matrix could take, stays or is dropped.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import dataclasses
 import numpy as np
 
 from medmt5.convert.source import Source
+from medmt5.models import soft_prompt
 from medmt5.models.lora import PATH, merged_kernel
 
 
@@ -19,15 +23,18 @@ class MergedSource(Source):
     original: Source
 
     @classmethod
-    def of(cls, original: Source) -> MergedSource:
+    def of(cls, original: Source, *, drop_prompt: bool = False) -> MergedSource:
         """The same checkpoint, merged; `original.config.lora` says how."""
+        dropped = [f"params/{path}" for path in soft_prompt.PATHS] if drop_prompt else []
         arrays = {
             key: shape
             for key, shape in original.arrays.items()
-            if PATH not in key and not key.startswith("opt_state/")
+            if PATH not in key and key not in dropped and not key.startswith("opt_state/")
         }
         given = {field.name: getattr(original, field.name) for field in dataclasses.fields(Source)}
         config = dataclasses.replace(original.config, lora=None)
+        if drop_prompt:
+            config = dataclasses.replace(config, prompt=None)
         merged = cls(**(given | {"arrays": arrays, "config": config}))
         merged.original = original
         return merged

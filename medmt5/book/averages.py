@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -51,6 +52,8 @@ def averages(section: Section, lines: Sequence[Line]) -> tuple[list[Line], str]:
     """Averages over the rows that every column has, and why there are none."""
     if not lines:
         return [], ""
+    if section.normalised:
+        return normalised(section, lines), ""
     places = range(len(lines[0].cells))
     # Of some models only the average is published: they have no rows.
     full = [place for place in places if any(line.cells[place] for line in lines)]
@@ -81,6 +84,42 @@ def averages(section: Section, lines: Sequence[Line]) -> tuple[list[Line], str]:
         title = f"question-weighted (micro), {sum(weights):,} questions"
         made.append(line(title, common, weights))
     return made, ""
+
+
+def normalised(section: Section, lines: Sequence[Line]) -> list[Line]:
+    """Plain means over rows of different metrics, all in percent, as ProMoT's.
+
+    A column counts in a mean if it has one of its rows; the mean is over the rows that all of these
+    columns have.
+    """
+    made = []
+    for title, tasks in section.normalised.items():
+        rows = [line for line in lines if line.task in tasks]
+        places = [
+            place for place in range(len(lines[0].cells)) if any(r.cells[place] for r in rows)
+        ]
+        common = [row for row in rows if all(row.cells[place] for place in places)]
+        if len(common) < 2:
+            continue
+        columns = [[cell for row in common if (cell := row.cells[place])] for place in places]
+        means = {
+            place: _mean(cells)._replace(interval=_interval(cells))
+            for place, cells in zip(places, columns, strict=True)
+        }
+        cells = tuple(means.get(place) for place in range(len(lines[0].cells)))
+        made.append(Line("average", f"{title}, {len(common)} rows", "", "", "", cells))
+    return made
+
+
+def _interval(cells: Sequence[Cell]) -> tuple[float, float] | None:
+    """The interval of a mean of scores on independent sets: the root of the sum of squares."""
+    known = [(cell.value, *cell.interval) for cell in cells if cell.interval]
+    if len(known) < len(cells):
+        return None
+    mean = statistics.fmean(value for value, _, _ in known)
+    below = math.hypot(*(value - low for value, low, _ in known)) / len(known)
+    above = math.hypot(*(high - value for value, _, high in known)) / len(known)
+    return mean - below, mean + above
 
 
 def fixed_averages(columns: Sequence[Column], lines: Sequence[Line]) -> list[Line]:

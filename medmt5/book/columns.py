@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -12,6 +13,7 @@ from medmt5.book.sections import plain_names
 
 # Of a task that was decoded in several ways, the first of these is shown.
 MODES = ("constrained", "ranked", "unconstrained")
+_SHOTS = re.compile(r"_\d+shot_")
 
 
 class Cell(NamedTuple):
@@ -70,7 +72,7 @@ class Column(NamedTuple):
             return Cell({0: value}, digits=self.reference.digits, sure=sure and metric != "")
         seeds, modes, interval = {}, [], None
         for number, scores in enumerate(self.seeds):
-            mode, metrics = shown_mode(scores.get(task, {}), self.mode)
+            mode, metrics = shown_mode(task, scores.get(task, {}), self.mode)
             if metrics.get(metric) is None:
                 continue
             seeds[number] = float(metrics[metric])
@@ -113,9 +115,13 @@ def _rank(mode: str) -> tuple[int, str]:
     return (MODES.index(mode) if mode in MODES else len(MODES), mode)
 
 
-def shown_mode(modes: Mapping[str, Any], mode: str) -> tuple[str, Mapping[str, Any]]:
-    """The mode to show of a task, and its metrics."""
-    chosen = mode or min(modes, key=_rank, default="")
+def shown_mode(task: str, modes: Mapping[str, Any], mode: str) -> tuple[str, Mapping[str, Any]]:
+    """The mode to show of a task, and its metrics.
+
+    After examples it is the free one, in which answers in context are published.
+    """
+    ranked = sorted(modes, key=_rank, reverse=_SHOTS.search(task) is not None)
+    chosen = mode or next(iter(ranked), "")
     return chosen, modes.get(chosen, {})
 
 
@@ -125,5 +131,5 @@ def scored_tasks(columns: Sequence[Column]) -> dict[str, dict[str, Any]]:
     for column in columns:
         for scores in column.seeds:
             for task, modes in scores.items():
-                tasks.setdefault(task, {}).update(shown_mode(modes, column.mode)[1])
+                tasks.setdefault(task, {}).update(shown_mode(task, modes, column.mode)[1])
     return {task: metrics for task, metrics in tasks.items() if metrics}

@@ -30,32 +30,60 @@ _MEDICAL_MT5 = (
 # Test questions of MMedBench. Confirmed by what is published: they add up to 8,518, and times them
 # nearly all accuracies are whole numbers (tests/test_published.py names the others).
 MMEDBENCH = {"en": 1273, "zh": 3426, "ja": 199, "fr": 622, "ru": 256, "es": 2742}
-# ProMoT: the two that were tuned on, and the eight that its normalised average is of.
-_TUNED = (("RTE", "rte", "en"), ("WMT14 En-Fr", "wmt14", "en_fr"))
+# General tasks with the metric of each: the two that ProMoT tuned on, the eight that its normalised
+# average is of, and others for which every file is to be had.
+_TUNED = (("RTE", "rte", "en", "accuracy"), ("WMT14 En-Fr", "wmt14", "en_fr", "bleu"))
 _IN_CONTEXT = (
-    ("CB", "cb", "en"),
-    ("WiC", "wic", "en"),
-    ("TriviaQA", "triviaqa", "en"),
-    ("WebQuestions", "webquestions", "en"),
-    ("WMT16 En-De", "wmt16", "en_de"),
-    ("WMT16 En-Ro", "wmt16", "en_ro"),
-    ("XSum", "xsum", "en"),
-    ("WikiLingua", "wikilingua", "en"),
+    ("CB", "cb", "en", "accuracy"),
+    ("WiC", "wic", "en", "accuracy"),
+    ("TriviaQA", "triviaqa", "en", "exact_match"),
+    ("WebQuestions", "webquestions", "en", "exact_match"),
+    ("WMT16 En-De", "wmt16", "en_de", "bleu"),
+    ("WMT16 En-Ro", "wmt16", "en_ro", "bleu"),
+    ("XSum", "xsum", "en", "rouge2"),
+    ("WikiLingua", "wikilingua", "en", "rouge2"),
 )
+_OPEN = (
+    ("SST-2", "sst2", "en", "accuracy"),
+    *(("XNLI", "xnli", lang, "accuracy") for lang in ("en", "es", "fr", "de", "ru", "zh")),
+    ("Multi30k", "multi30k", "en_fr", "bleu"),
+    *(
+        ("Tatoeba", "tatoeba", f"en_{lang}", "bleu")
+        for lang in ("es", "fr", "it", "ru", "zh", "ja")
+    ),
+    ("MeQSum", "meqsum", "en", "rouge2"),
+)
+
+
+def _shown(sets: Iterable[tuple[str, str, str, str]], shots: int) -> dict[str, str]:
+    """Task -> title, of sets with so many examples before each question."""
+    variant, said = (f"_{shots}shot", f", {shots}-shot") if shots else ("", "")
+    return {f"{name}{variant}_{lang}": f"{title}{said}" for title, name, lang, _ in sets}
+
+
 # Those that the sources score come first.
-_PROMOT = {
-    **{f"{name}_{lang}": title for title, name, lang in _TUNED},
-    **{
-        f"{name}_{shots}shot_{lang}": f"{title}, {shots}-shot"
-        for shots in (1, 4)
-        for title, name, lang in _IN_CONTEXT
-    },
-    **{f"{name}_{lang}": title for title, name, lang in _IN_CONTEXT},
-    **{
-        f"{name}_{shots}shot_{lang}": f"{title}, {shots}-shot"
-        for shots in (1, 4)
-        for title, name, lang in _TUNED
-    },
+_GENERAL = {
+    **_shown(_TUNED, 0),
+    **_shown(_IN_CONTEXT, 1),
+    **_shown(_IN_CONTEXT, 4),
+    **_shown(_IN_CONTEXT, 0),
+    **_shown(_TUNED, 1),
+    **_shown(_TUNED, 4),
+    **_shown(_OPEN, 1),
+    **_shown(_OPEN, 4),
+    **_shown(_OPEN, 0),
+}
+_METRICS = {
+    task: metric
+    for shots in (0, 1, 4)
+    for *names, metric in (*_TUNED, *_IN_CONTEXT, *_OPEN)
+    for task in _shown([(*names, metric)], shots)
+}
+# Plain means of what each row is scored by.
+_NORMALISED = {
+    f"normalised average{what}, {shots}-shot": tuple(_shown(sets, shots))
+    for shots in (1, 4)
+    for what, sets in (("", _IN_CONTEXT), (" of other sets", (*_TUNED, *_OPEN)))
 }
 
 
@@ -68,6 +96,7 @@ class Section(NamedTuple):
       family: of its tasks; "" where each has its own.
       titles: task -> data set as printed, for tasks in a fixed order; others come after them.
       questions: language -> test questions, where a question-weighted average makes sense.
+      normalised: title -> tasks of different metrics, of which a plain mean is taken all the same.
     """
 
     name: str
@@ -75,6 +104,7 @@ class Section(NamedTuple):
     family: str
     titles: Mapping[str, str] = {}
     questions: Mapping[str, int] = {}
+    normalised: Mapping[str, tuple[str, ...]] = {}
 
 
 SECTIONS = (
@@ -106,13 +136,13 @@ SECTIONS = (
         "rationale",
         {f"mmedbench_rationale_{lang}": "MMedBench" for lang in MMEDBENCH},
     ),
-    Section("general", "General tasks, as in ProMoT", "", _PROMOT),
+    Section("general", "General tasks, as in ProMoT", "", _GENERAL, normalised=_NORMALISED),
     Section("text", "Text", "text"),
 )
 _NAMED = {section.name: section for section in SECTIONS}
 
 # Variants of a task (`e3c_prompted_es`, `mmedbench_plain_en`) have its test set, hence its row.
-_VARIANT = re.compile(r"_(small|shared|prompted|plain)(?=_[a-z]{2}$)")
+_VARIANT = re.compile(r"_(small|shared|prompted|plain|seed\d+)(?=_[a-z]{2}(_[a-z]{2})?$)")
 # Two-letter words that are no languages (`medqa_us_en`) must not make a translation.
 _CODE = "(ar|cs|de|en|es|eu|fi|fr|hi|it|ja|ko|nl|pl|pt|ro|ru|sv|tr|uk|vi|zh)"
 _PAIR = re.compile(f"_{_CODE}_{_CODE}$")
@@ -166,6 +196,8 @@ def family_of(section: Section, metrics: Collection[str]) -> str:
 
 def main_metric(task: str, family: str, metrics: Collection[str]) -> str:
     """The metric that is shown of a task unless another is asked for; "" where none is known."""
+    if family in ("choice", "text") and _METRICS.get(task) in metrics:
+        return _METRICS[task]
     kind = "translation" if family == "text" and _PAIR.search(task) else family
     others = [metric for metric in metrics if metric not in _COUNTS]
     candidates = [metric for metric in _MAIN[kind] if metric in metrics]

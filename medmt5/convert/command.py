@@ -23,6 +23,7 @@ import ml_dtypes
 import numpy as np
 
 from medmt5 import checkpoints, restore
+from medmt5.adapters.adapted import AdaptedSource
 from medmt5.adapters.merging import MergedSource
 from medmt5.convert import check, huggingface, own, t5x, tokenizer
 from medmt5.convert.source import KINDS, Source, open_source
@@ -51,6 +52,8 @@ def convert(
     check_logits: bool = True,
     dry_run: bool = False,
     max_shard_bytes: int = huggingface.MAX_SHARD_BYTES,
+    adapter: str | None = None,
+    drop_prompt: bool = False,
 ) -> float | None:
     """Convert a checkpoint.
 
@@ -68,6 +71,8 @@ def convert(
       check_logits: compare the logits of source and target.
       dry_run: open the source and say what would be done.
       max_shard_bytes: of Hugging Face's files.
+      adapter: folder of an adapter that was saved alone, to be added to the source.
+      drop_prompt: leave a soft prompt behind.
 
     Returns:
       The largest difference of logits, relative to the largest logit; None if it was not measured.
@@ -87,14 +92,17 @@ def convert(
     _check_target(source, target, overwrite)
     target = os.path.abspath(target)
     opened = open_source(source, mlp_activations=mlp_activations)
-    if opened.config.prompt is not None and to != "medmt5":
+    if adapter is not None:
+        opened = AdaptedSource.of(opened, adapter)
+    if opened.config.prompt is not None and to != "medmt5" and not drop_prompt:
         raise ValueError(
-            f"{source} has a soft prompt, which {to} has no place for; it can be used here, or "
-            "converted to medmt5"
+            f"{source} has a soft prompt, which {to} has no place for; it can be used here, "
+            "converted to medmt5, or left behind with --drop_prompt"
         )
     if opened.config.lora is not None:
         log.info("the adapters are added to the matrices that they belong to")
-        opened = MergedSource.of(opened)
+    if opened.config.lora is not None or drop_prompt:
+        opened = MergedSource.of(opened, drop_prompt=drop_prompt)
     words = _vocabulary(opened, vocabulary, extra_ids)
     # Which random numbers come next (`key`) is the business of the run that starts from here.
     kept = ("params/",) if to == "hf" else ("params/", "opt_state/", "step")
@@ -369,6 +377,8 @@ def main(arguments: Sequence[str]) -> None:
         help="of a T5X checkpoint, which does not say: gelu,linear if gated, else relu",
     )
     add("--dtype", default="float32", choices=DTYPES, help="of the parameters on disk")
+    add("--adapter", metavar="FOLDER", help="saved alone, by PEFT or us: it is added to the source")
+    add("--drop_prompt", action="store_true", help="leave a soft prompt behind")
     add("--params_only", action="store_true", help="leave the optimiser's state behind")
     add("--overwrite", action="store_true", help="replace the target")
     add("--skip_check", action="store_true", help="do not compare logits")

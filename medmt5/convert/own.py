@@ -7,6 +7,7 @@ that was converted is one like any other. Saving while training is `checkpoints`
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -25,14 +26,31 @@ from medmt5.convert.source import (
     expected_shapes,
 )
 from medmt5.files import absolute, is_remote
+from medmt5.optimizers import EMA_SLOT
+from medmt5.state import parameter_of
+
+log = logging.getLogger(__name__)
 
 
 class OwnSource(Source):
-    """A checkpoint of ours, saved by a run or converted."""
+    """A checkpoint of ours, saved by a run or converted.
+
+    Attributes:
+      stored: by key.
+      averages: number of parameters that are read as their averages; 0 once that was logged.
+      base: has the parameters that are not stored here; None if all are.
+    """
 
     stored: dict[str, arrays.Stored]
+    averages: int
+    base: Source | None = None
 
     def read(self, key: str) -> np.ndarray:
+        if self.averages and key.startswith("params/"):
+            log.info("%s: %d parameters are their averages over training", self.path, self.averages)
+            self.averages = 0
+        if self.base is not None and key not in self.stored:
+            return self.base.read(key)
         return self.stored[key].read()
 
 
@@ -47,8 +65,12 @@ def recognises(path: str) -> bool:
     return tree is not None and b"\"('params'" in tree
 
 
-def open_source(path: str) -> OwnSource:
+def open_source(path: str, *, averaged: bool = True) -> OwnSource:
     """Open a model directory's newest checkpoint, or a given one.
+
+    Args:
+      path: of it.
+      averaged: as for `source.open_source`.
 
     Raises:
       ValueError: it is damaged, or its arrays are not those of its `model.json`.
@@ -57,21 +79,69 @@ def open_source(path: str) -> OwnSource:
     stored = {
         # Which parameters were frozen does not matter to who reads them.
         "params/" + key.removeprefix("frozen/") if key.startswith("frozen/") else key: array
-        for key, array in arrays.open_orbax(path, whole=("params/", "frozen/")).items()
+        for key, array in arrays.open_orbax(path).items()
     }
-    shapes = below({key: array.shape for key, array in stored.items()}, "params/")
+    averages = _averages(stored) if averaged else {}
+    if averages:
+        # The optimiser's arrays belong to the last parameters, not to their averages.
+        stored = {k: v for k, v in stored.items() if not k.startswith("opt_state/")} | averages
+    shapes = {key: array.shape for key, array in stored.items()}
     folder = path if is_remote(path) else os.path.dirname(absolute(path))
     card = checkpoints.find_card(path)
-    config = card.config if card else config_of(shapes, path)
-    check_parameters(path, shapes, expected_shapes(config))
-    source = OwnSource("medmt5", path, config, {k: v.shape for k, v in stored.items()})
-    source.stored = stored
+    base = open_base(card.base, card.folder) if card and card.base else None
+    if base is not None:
+        of_base = {f"params/{name}": shape for name, shape in base.params.items()}
+        shapes = of_base | shapes
+    params = below(shapes, "params/")
+    config = card.config if card else config_of(params, path)
+    check_parameters(path, params, expected_shapes(config))
+    source = OwnSource("medmt5", path, config, shapes)
+    source.stored, source.averages, source.base = stored, len(averages), base
     if card:
         source.formats = checked_formats({"formats": card.formats}, path)
         source.extra_ids = card.extra_ids
         vocabulary = os.path.join(card.folder, checkpoints.VOCABULARY)
         source.vocabulary = vocabulary if is_remote(folder) or os.path.exists(vocabulary) else None
     return source
+
+
+def open_base(base: checkpoints.Base, folder: str = "") -> Source:
+    """Open the checkpoint that has a run's frozen parameters.
+
+    Args:
+      base: as the run's card names it.
+      folder: of the run; the two may have been moved together.
+
+    Raises:
+      ValueError: it is not there, or has other numbers.
+    """
+    from medmt5.convert import source as of_any_kind
+    from medmt5.convert.fingerprint import fingerprint
+
+    run = folder or "the run"
+    if not is_remote(base.path) and not os.path.exists(base.path):
+        raise ValueError(
+            f"{base.path} is not there, which has the parameters that {run} did not train; put it "
+            f"back, or write where it is into `base` of {os.path.join(folder, checkpoints.CARD)}"
+        )
+    source = of_any_kind.open_source(base.path)
+    if (found := fingerprint(source)) != base.fingerprint:
+        raise ValueError(
+            f"{base.path} has other numbers (fingerprint {found}) than the base that "
+            f"{run} was trained on ({base.fingerprint}); put that one back"
+        )
+    return source
+
+
+def _averages(stored: Mapping[str, arrays.Stored]) -> dict[str, arrays.Stored]:
+    """The averages that `optimizers.with_ema` kept, by the keys of their parameters."""
+    params = below(stored, "params/")
+    found = {}
+    for key, array in below(stored, "opt_state/").items():
+        name = parameter_of(key, params)
+        if name and key.removesuffix(f"/{name}").split("/")[-1] == EMA_SLOT:
+            found[f"params/{name}"] = array
+    return found
 
 
 class Writer:

@@ -113,7 +113,11 @@ def below(arrays: Mapping[str, Any], prefix: str) -> dict[str, Any]:
 
 
 def open_source(
-    path: str, *, verify: bool = True, mlp_activations: Sequence[str] | None = None
+    path: str,
+    *,
+    verify: bool = True,
+    mlp_activations: Sequence[str] | None = None,
+    averaged: bool = True,
 ) -> Source:
     """Find out what kind of checkpoint a path is, and open it.
 
@@ -121,18 +125,27 @@ def open_source(
       path: local or, except for Hugging Face directories, `gs://`.
       mlp_activations: of a T5X checkpoint, which does not say; see `config_of`.
       verify: compare a local folder's files with the checksums beside them, where there are any.
+      averaged: where a run kept averages of its parameters (`optimizers.with_ema`), these are the
+        parameters, and there is no optimiser's state. False gives all as it was saved, to go on.
 
     Raises:
       ValueError: nothing there, of no known kind, damaged, or of sizes that do not fit together.
     """
+    from medmt5.adapters import adapted
     from medmt5.convert import huggingface, own, t5x
 
+    if os.path.basename(path.rstrip("/")) == checkpoints.BEST:
+        path = checkpoints.latest_checkpoint(path)
     if not is_remote(path) and not os.path.exists(path):
         raise ValueError(f"nothing at {path}; give {ACCEPTED}")
+    if adapted.is_adapter(path):
+        return adapted.open_adapter(path)
     for kind in (huggingface, own, t5x):
         if kind.recognises(path):
             if verify and not is_remote(path):
                 check_manifest(path)
+            if kind is own:
+                return own.open_source(path, averaged=averaged)
             known = {"mlp_activations": mlp_activations} if mlp_activations else {}
             return t5x.open_source(path, **known) if kind is t5x else kind.open_source(path)
     try:

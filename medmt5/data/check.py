@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterator, Sequence
 from medmt5.data.check_conll import check_conll
 from medmt5.data.findings import Checked, Findings
 from medmt5.formats.general import read_general
+from medmt5.formats.instructions import read_instructions
+from medmt5.formats.instructions_schemas import is_instruction
 from medmt5.formats.questions import read_questions
 
 log = logging.getLogger(__name__)
@@ -92,7 +94,11 @@ def check_files(
 
 
 def kind_of(path: str) -> str:
-    """What a file holds, by its name and, of JSON, its first row: sentences, questions or rows."""
+    """What a file holds, by its name and, of JSON, its first row.
+
+    Returns:
+      "sentences", "questions", "instructions" or, of general tasks, "rows".
+    """
     if not path.endswith((".jsonl", ".json", ".csv")):
         return "sentences"
     with open(path, "rb") as file:
@@ -101,6 +107,8 @@ def kind_of(path: str) -> str:
         except ValueError:  # not JSON, or the beginning of a document
             return "questions"
     keys = row.keys() if isinstance(row, dict) else set()
+    if keys and is_instruction(row):
+        return "instructions"
     plain = {*keys} & {"question", "answers", "options", "correct_answers"}
     return "rows" if keys & GENERAL or plain == {"question", "answers"} else "questions"
 
@@ -108,15 +116,17 @@ def kind_of(path: str) -> str:
 def check_json(
     path: str, findings: Findings, tick: Callable[[], None] = lambda: None
 ) -> tuple[int, Checked]:
-    """Check a file of questions, or rows of a general task, by reading it; see `check_files`."""
-    checked, count, ids = Checked(path, {}, {}), 0, set()
-    passed, other = findings.skipped, Counter(findings.other)
-    read = read_general if kind_of(path) == "rows" else read_questions
+    """Check a file of JSON by reading it; see `check_files`."""
+    checked, ids, kind = Checked(path, {}, {}), set(), kind_of(path)
+    before, passed, other = findings.documents, findings.skipped, Counter(findings.other)
+    readers = {"rows": read_general, "instructions": read_instructions}
     try:
-        for count, record in enumerate(read(path, report=findings), 1):
+        for record in readers.get(kind, read_questions)(path, report=findings):
             tick()
             # Its line in JSON lines: what is passed over is counted, and blank lines are rare.
-            line = count + findings.skipped - passed + (findings.other - other).total()
+            line = findings.documents - before + findings.skipped - passed
+            if kind != "instructions":  # where turns are passed over, not rows
+                line += (findings.other - other).total()
             content = {key: value for key, value in record.items() if key not in NOT_CONTENT}
             checked.items.setdefault(hash(json.dumps(content)), line)
             if record["id"] in ids:
@@ -127,7 +137,7 @@ def check_json(
         findings.unreadable(path, error)
     for kind, number in (findings.other - other).items():
         findings.warning(path, 1, 1, "left aside", f"{number:,} of kind {kind!r} are left aside")
-    return count, checked
+    return findings.documents - before, checked
 
 
 def compare_splits(splits: dict[str, Checked], findings: Findings) -> None:

@@ -1,6 +1,7 @@
-"""Data sets, before anything is trained: `medmt5 data check`, `stats` and `get`.
+"""Data sets, before anything is trained: `medmt5 data check`, `stats`, `get` and `instructions`.
 
-What is wrong is said by `check`, what there is by `stats`; `get` makes the files that tasks read.
+What is wrong is said by `check`, what there is by `stats`; `get` makes the files that tasks read,
+and `instructions` makes instructions of them.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ def main(arguments: Sequence[str]) -> None:
 
     setup_logging()
     try:
-        code = {"check": check, "stats": stats, "get": get}[given.command](given)
+        commands = {"check": check, "stats": stats, "get": get, "instructions": instructions}
+        code = commands[given.command](given)
     except FileNotFoundError as error:
         flags.error(str(error))
     except BrokenPipeError:  # `| head` has seen enough
@@ -76,6 +78,17 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--manual_dir", help="folder with clones of the repositories, instead of downloading"
     )
+    about = "turn questions and labelled sentences into instructions, for two stages of training"
+    command = commands.add_parser("instructions", help=about, description=about)
+    command.add_argument(
+        "--data", metavar="FOLDER", help="laid out as MEDMT5_DATA_DIR, which it is by default"
+    )
+    command.add_argument(
+        "--output", required=True, help="gets general/ and choice/, each a mixture by its path"
+    )
+    command.add_argument("--languages", nargs="+", help="only these, such as en es")
+    command.add_argument("--seed", type=int, default=0, help="of wordings and validation")
+    command.add_argument("--dry-run", action="store_true", help="count, and write nothing")
     return flags
 
 
@@ -147,4 +160,40 @@ def get(given: argparse.Namespace) -> int:
             name, given.output, manual_dir=given.manual_dir, languages=given.languages
         ):
             print(path)
+    return 0
+
+
+def instructions(given: argparse.Namespace) -> int:
+    """`medmt5 data instructions`."""
+    from medmt5.data.instruction_texts import TEXTS
+    from medmt5.data.instructions import STAGES, sources, table, write_files
+    from medmt5.formats.gold import Report
+
+    folder = given.data or os.environ.get("MEDMT5_DATA_DIR")
+    if not folder:
+        raise ValueError("MEDMT5_DATA_DIR is not set; set it, or give --data FOLDER")
+    if not os.path.isdir(folder):
+        raise FileNotFoundError(f"{folder} is no folder; give one laid out as MEDMT5_DATA_DIR")
+    paths = [
+        path
+        for lang in given.languages or TEXTS
+        for stage in STAGES
+        for source in sources(folder, lang, stage)
+        for path in source.files.values()
+    ]
+    report = Report()
+    counts = write_files(
+        folder,
+        given.output,
+        languages=given.languages or (),
+        seed=given.seed,
+        report=report,
+        tick=Progress(report, paths),
+        dry_run=given.dry_run,
+    )
+    print("rows of training + validation")
+    print(table(counts))
+    for what, number in report.other.most_common():
+        print(f"left out: {number:,} {what}")
+    print("dry run: nothing was written" if given.dry_run else f"written to {given.output}")
     return 0

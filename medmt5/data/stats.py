@@ -15,6 +15,7 @@ import numpy as np
 from medmt5.data.check import NAME, kind_of
 from medmt5.formats.conll import read_conll
 from medmt5.formats.general import read_general
+from medmt5.formats.instructions import read_instructions
 from medmt5.formats.questions import read_questions
 from medmt5.formats.spans import spans_of
 from medmt5.vocabulary import Vocabulary
@@ -39,7 +40,12 @@ def describe(
     Raises:
       ValueError: a file that cannot be read; says where.
     """
-    read = {"sentences": _sentences, "questions": _questions, "rows": _rows}
+    read = {
+        "sentences": _sentences,
+        "questions": _questions,
+        "instructions": _instructions,
+        "rows": _rows,
+    }
     found = [read[kind_of(path)](path, vocabulary, lengths) for path in paths]
     training = {}
     for path, (_, seen) in zip(paths, found, strict=True):
@@ -120,6 +126,33 @@ def _questions(path: str, vocabulary, lengths) -> tuple[dict[str, Any], Seen]:
         "options": {str(number): count for number, count in sorted(options.items())},
         "several_answers": several,
         "with_rationale": rationales,
+    }
+    return facts | dict(_lengths(sizes, lengths)), seen
+
+
+def _instructions(path: str, vocabulary, lengths) -> tuple[dict[str, Any], Seen]:
+    """Facts of a file of instructions, and its instructions with what came before them."""
+    turns = inputs = options = 0
+    seen: Seen = {"instructions": Counter()}
+    sizes: dict[str, list[int]] = {"characters": [], "input_tokens": [], "target_tokens": []}
+    for record in read_instructions(path):
+        turns += bool(record["history"])
+        inputs += bool(record["input"])
+        options += bool(record["letters"])
+        asked = [record["system"], *record["history"], record["instruction"], record["input"]]
+        text = "\n".join(filter(None, asked))
+        seen["instructions"][text] += 1
+        sizes["characters"].append(len(text))
+        if vocabulary:
+            # Without what a template writes around them.
+            sizes["input_tokens"].append(len(vocabulary.encode(text)) + 1)
+            sizes["target_tokens"].append(len(vocabulary.encode(record["answers"][0])) + 1)
+    facts: dict[str, Any] = {
+        "path": path,
+        "instructions": len(sizes["characters"]),
+        "with_earlier_turns": turns,
+        "with_input": inputs,
+        "with_options": options,
     }
     return facts | dict(_lengths(sizes, lengths)), seen
 

@@ -3,7 +3,8 @@
 `data/en-mine` is the task of data/en-mine-train.tsv, data/en-mine-dev.tsv, data/en-mine-test.tsv
 (splits train, validation, test; whichever are there), `data/*-mine` the mixture of its languages
 and `data/` that of all sets in the folder, at equal rates. TSV files are labelled, with the labels
-of the set's training files in all languages; JSONL files hold questions.
+of the set's training files in all languages; JSONL files hold questions or instructions. A mixture
+of nothing but instructions has each row of training as often as any other.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ import seqio
 
 from medmt5.formats import task
 from medmt5.formats.conll import read_conll
+from medmt5.formats.instructions import holds_instructions, read_instructions
+from medmt5.formats.instructions_tasks import register_instructions
 from medmt5.formats.labelling import Labelling
 from medmt5.formats.questions import read_questions
 from medmt5.formats.text_tasks import register_questions
@@ -69,21 +72,26 @@ def _register(path: str) -> str:
         for name in {name for name, _, _ in labelled}
     }
     inventory = sorted(set(itertools.chain(*labels.values())))
-    names = []
+    rates: dict[str, float] = {}
+    sizes: dict[str, int] = {}  # of sets of instructions
     for key in chosen:
         name, lang, ending = key
         own = _free_name(f"{name}_{lang}", folder)
         paths = {split: functools.partial(str, file) for split, file in files[key].items()}
-        if ending == "jsonl":
+        if ending == "jsonl" and holds_instructions(next(iter(files[key].values()))):
+            sizes[own] = _instructions(own, paths, lang)
+        elif ending == "jsonl":
             _questions(own, paths, lang)
         else:
             make = functools.partial(Labelling, labels=labels[name], inventory=inventory)
             task.register_conll(own, paths, make_format=make)
-        names.append(own)
-    if wanted and len(names) == 1:
-        return names[0]
+        rates[own] = 1.0
+    if wanted and len(rates) == 1:
+        return next(iter(rates))
+    if len(sizes) == len(rates):
+        rates |= sizes
     mixture = _free_name(wanted.replace("*", "all") or "all", folder)
-    seqio.MixtureRegistry.add(mixture, names, 1.0)
+    seqio.MixtureRegistry.add(mixture, list(rates.items()))
     return mixture
 
 
@@ -114,6 +122,18 @@ def _questions(name: str, paths: dict[str, Any], lang: str) -> None:
     several = choices and any(len(row["answers"]) > 1 for row in rows)
     prompt = "plain" if choices else "plain_open"
     register_questions(name, paths, prompt=prompt, lang=lang, several=several)
+
+
+def _instructions(name: str, paths: dict[str, Any], lang: str) -> int:
+    """Answered with letters where all rows are; returns the rows of training, at least 1."""
+
+    def read(split: str) -> list[dict[str, Any]]:
+        return list(read_instructions(paths[split](), lang=lang))
+
+    rows = {split: read(split) for split in paths}
+    closed = all(row["letters"] for each in rows.values() for row in each)
+    register_instructions(name, read, list(paths), closed=closed)
+    return max(len(rows.get("train", ())), 1)
 
 
 def _free_name(name: str, folder: str) -> str:

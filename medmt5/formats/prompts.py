@@ -155,6 +155,41 @@ def _translation(raw: Raw) -> str:
     return f"Translate {names[0]} to {names[1]}: {raw['src']}"
 
 
+_ALPACA = (
+    "Below is an instruction that describes a task{}. Write a response that appropriately "
+    "completes the request."
+)
+
+
+def _turns(raw: Raw) -> list[tuple[str, str]]:
+    """Earlier questions of an instruction, each with its response."""
+    return list(zip(raw["history"][::2], raw["history"][1::2], strict=True))
+
+
+def _alpaca(raw: Raw) -> str:
+    further = ", paired with an input that provides further context" if raw["input"] else ""
+    parts = [raw["system"] or _ALPACA.format(further)]
+    for asked, said in _turns(raw):
+        parts += [f"### Instruction:\n{asked}", f"### Response:\n{said}"]
+    parts.append(f"### Instruction:\n{raw['instruction']}")
+    if raw["input"]:
+        parts.append(f"### Input:\n{raw['input']}")
+    return "\n\n".join([*parts, "### Response:"])
+
+
+def _chat(raw: Raw) -> str:
+    parts = [f"System: {raw['system']}"] if raw["system"] else []
+    for asked, said in _turns(raw):
+        parts += [f"User: {asked}", f"Assistant: {said}"]
+    asked = "\n".join(filter(None, (raw["instruction"], raw["input"])))
+    return "\n".join([*parts, f"User: {asked}", "Assistant:"])
+
+
+def _instruction(raw: Raw) -> str:
+    parts = (raw["system"], *raw["history"], raw["instruction"], raw["input"])
+    return "\n".join(filter(None, parts))
+
+
 _TRUE_OR_FALSE = "Is it true or false? answer:"
 
 PROMPTS: dict[str, Prompt] = {
@@ -183,6 +218,13 @@ PROMPTS: dict[str, Prompt] = {
         reasons=lambda raw: f"###Rationale: {raw['rationale']}",
         marker=lambda raw: "###Answer:",
     ),
+    # Instructions, as `instructions.read_instructions` gives them. SentencePiece takes line ends
+    # for spaces. Alpaca's template is the published one (Taori et al. 2023): a system message takes
+    # the place of its first two sentences, earlier turns stand before the instruction. In the chat,
+    # which is ours, speakers are named by words that any vocabulary has.
+    "alpaca": Prompt(_alpaca, lambda raw: raw["answers"], stops=("### Instruction:",)),
+    "chat": Prompt(_chat, lambda raw: raw["answers"], stops=("User:",)),
+    "instruction": Prompt(_instruction, lambda raw: raw["answers"]),
     # General tasks as ProMoT asks them. Source: Wang et al. 2024, "Two-stage LLM Fine-tuning with
     # Less Specialization and More Generalization".
     "rte": Prompt(

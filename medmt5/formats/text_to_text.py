@@ -3,6 +3,7 @@
 What is asked, and how, is one of `prompts.PROMPTS`. Closed answers (the letters of a question, the
 labels of a classification) can be given in three ways: decoded under a constraint that allows
 nothing else, ranked by their likelihood, or generated freely and read. Open ones are generated.
+A raw example may have answered ones before it, as text: `shown`.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from medmt5.formats.choice_constraint import OneOf
-from medmt5.formats.prompts import PROMPTS, Choices, Raw, read_choice
+from medmt5.formats.prompts import PROMPTS, Choices, Prompt, Raw, read_choice
 from medmt5.vocabulary import Vocabulary, follows_unspaced
 
 log = logging.getLogger(__name__)
@@ -28,9 +29,8 @@ class TextToText:
       vocabulary: of the model.
       prompt: a name in `prompts.PROMPTS`.
       several: several options of a question may be right; an answer is then a set of letters.
-      shots: raw examples with their answers, put before each source.
-      sentinel: the source ends with `<extra_id_0>`, after which the answer comes: for a model that
-        knows span corruption alone.
+      sentinel: the source ends with `<extra_id_0>`, after which the answer comes, up to
+        `<extra_id_1>`: for a model that knows span corruption alone.
       max_answer: tokens that are generated freely at most; by default 256, or 512 where a rationale
         comes first.
 
@@ -57,16 +57,18 @@ class TextToText:
         self.vocabulary, self.prompt, self.several = vocabulary, prompt, several
         self.shots, self.sentinel = list(shots), sentinel
         self._prompt = PROMPTS[prompt]
+        self._shots = " ".join(answered(self._prompt, shot) for shot in self.shots)
         self.explains = self._prompt.reasons is not None
         self.max_answer = max_answer or (512 if self.explains else 256)
-        self._shots = " ".join(self._shown(shot) for shot in self.shots)
 
     @property
     def modes(self) -> tuple[str, ...]:
         """Ways to decode an answer, the usual one first."""
         if self._prompt.choices is None:
             return ("unconstrained",)
-        return ("constrained", "ranked", "unconstrained")
+        # What a model can do in context is read from what it writes.
+        closed = ("constrained", "ranked")
+        return ("unconstrained", *closed) if self.sentinel else (*closed, "unconstrained")
 
     def describe(self) -> dict[str, Any]:
         card: dict[str, Any] = {"kind": self.kind, "prompt": self.prompt}
@@ -74,16 +76,15 @@ class TextToText:
             card["several"] = True
         if self.sentinel:
             card["sentinel"] = True
-        if self.shots:
-            card["shots"] = len(self.shots)
         return card
 
     def prepare(self, raws: Iterable[Raw], lengths: Mapping[str, int] | None) -> list[Raw]:
         """The raw examples, made to fit into a row.
 
-        Contexts and rationales lose their end; a question that is too long by itself its beginning,
-        since it asks at its end. So options and answer stay. A rationale that was shortened is kept
-        as `whole_rationale`, to be compared with.
+        What is shown before it loses its beginning; contexts, other texts and rationales their end;
+        a question that is too long by itself its beginning, since it asks at its end. So options
+        and answer stay. A rationale that was shortened is kept as `whole_rationale`, to be compared
+        with.
         """
         if lengths is None:
             return list(raws)
@@ -106,14 +107,15 @@ class TextToText:
         def target_fits(each: Raw) -> bool:
             return len(self._target_ids(each)) <= lengths["targets"]
 
-        if raw.get("context"):
-            raw = _shortened(raw, "context", source_fits)
-        if raw.get("question"):
-            shorter = _shortened(raw, "question", source_fits, keep_end=True)
-            raw = shorter if shorter["question"] else raw  # options alone are too long
+        for key in ("shown", "context", "document", "premise", "text", "src", "question"):
+            if raw.get(key):
+                shorter = shortened(raw, key, source_fits, keep_end=key in ("shown", "question"))
+                # Without what is asked, the rest is none: where that is too long, the row is cut.
+                if shorter[key] or key in ("shown", "context"):
+                    raw = shorter
         if self.explains:
             whole = raw["rationale"]
-            raw = _shortened(raw, "rationale", target_fits)
+            raw = shortened(raw, "rationale", target_fits)
             if raw["rationale"] != whole:
                 raw = {**raw, "whole_rationale": whole}
         return raw
@@ -123,16 +125,9 @@ class TextToText:
         choices = self._prompt.choices
         return choices(raw, self.several) if choices else {}
 
-    def _shown(self, raw: Raw) -> str:
-        """A raw example with its answer, as text."""
-        parts = [self._prompt.source(raw)]
-        if self._prompt.reasons:
-            parts += [self._prompt.reasons(raw), self._prompt.marker(raw)]
-        return " ".join([*parts, self._prompt.answers(raw)[0]])
-
     def _source_ids(self, raw: Raw) -> list[int]:
-        text = self._prompt.source(raw)
-        ids = self.vocabulary.encode(f"{self._shots} {text}" if self._shots else text)
+        text, shown = self._prompt.source(raw), raw.get("shown") or self._shots
+        ids = self.vocabulary.encode(f"{shown} {text}" if shown else text)
         return [*ids, *self._begin, self.vocabulary.eos_id]
 
     @property
@@ -260,7 +255,15 @@ class TextToText:
         return reasons.strip().removeprefix(before).strip(), answer.strip()
 
 
-def _shortened(raw: Raw, key: str, fits: Callable[[Raw], bool], *, keep_end: bool = False) -> Raw:
+def answered(prompt: Prompt, raw: Raw) -> str:
+    """A raw example with its first answer, as text: what `shown` is made of."""
+    parts = [prompt.source(raw)]
+    if prompt.reasons:
+        parts += [prompt.reasons(raw), prompt.marker(raw)]
+    return " ".join([*parts, prompt.answers(raw)[0]])
+
+
+def shortened(raw: Raw, key: str, fits: Callable[[Raw], bool], *, keep_end: bool = False) -> Raw:
     """The example with as many words of a text as fit, or characters where no spaces are written.
 
     Args:

@@ -77,7 +77,7 @@ class T5Config:
       scan_layers: run the layers as a loop, which compiles in the time of one layer; parameters
         stay apart, so nothing changes on disk. Slower on a CPU.
       lora: low-rank adapters of some matrices; None for none.
-      prompt: a soft prompt before the source; None for none.
+      prompt: soft prompts, whose ids come after those of the vocabulary; None for none.
     """
 
     vocab_size: int
@@ -145,6 +145,9 @@ class Cache(NamedTuple):
     The self-attention arrays are (rows, length, heads, kv), the cross-attention arrays
     (batch, source, heads, kv): rows are batch x beams, the beams of a source side by side.
     Entries at and after a row's position are stale and masked.
+
+    The first entries are the decoder prompt's, if there is one. They are put there anew at each
+    step, from (batch, prompt, heads, kv), so that a row may take another's place.
     """
 
     keys: tuple[Array, ...]
@@ -152,6 +155,9 @@ class Cache(NamedTuple):
     cross_keys: tuple[Array, ...]
     cross_values: tuple[Array, ...]
     source_mask: Bool[Array, "batch source"]
+    prompt_keys: tuple[Array, ...] = ()
+    prompt_values: tuple[Array, ...] = ()
+    prompted: Bool[Array, " batch"] | None = None  # rows that have a decoder prompt
 
 
 class EncoderLayer(nnx.Module):
@@ -313,8 +319,12 @@ class Transformer(nnx.Module):
         self.encoder = Encoder(config, rngs=rngs)
         self.decoder = Decoder(config, rngs=rngs)
         self.config = config
+        self._ahead = 0  # positions of a decoder prompt
         if config.prompt is not None:
-            self.encoder.prompt = SoftPrompt(config, rngs=rngs)
+            self.encoder.prompt = SoftPrompt(config, config.prompt.length, rngs=rngs)
+            self._ahead = config.prompt.decoder_length
+        if self._ahead:
+            self.decoder.prompt = SoftPrompt(config, self._ahead, rngs=rngs)
         if config.lora is not None:
             attach(self, config.lora, rngs=rngs)
 
@@ -324,21 +334,25 @@ class Transformer(nnx.Module):
         *,
         segment_ids: Int[Array, "batch source"] | None = None,
         keys: Keys | None = None,
-    ) -> Float[Array, "batch positions embed"]:
-        """Positions are those of the source, after those of a soft prompt if there is one."""
-        embedded, segments = self.token_embedder(tokens), self._source_segments(tokens, segment_ids)
-        if self.config.prompt is not None:
-            embedded = self.encoder.prompt.before(embedded)
-        return self.encoder(embedded, seen=Seen(segments, segments), keys=keys)
-
-    def _source_segments(self, tokens: Array, segment_ids: Array | None = None) -> Array:
-        """Segments of what the encoder reads, its soft prompt included."""
+    ) -> Float[Array, "batch source embed"]:
+        """Hidden states of the source; ids beyond the vocabulary are those of soft prompts."""
         segments = _segments(tokens, segment_ids)
         if self.config.prompt is None:
-            return segments
-        if segment_ids is not None:
-            raise ValueError("a soft prompt stands before one example a row; set PACK = False")
-        return self.encoder.prompt.seen(segments)
+            embedded = self.token_embedder(tokens)
+        else:
+            row = tokens - self.config.vocab_size
+            words = self.token_embedder(jnp.where(row < 0, tokens, 0))
+            embedded = jnp.where((row < 0)[..., None], words, self.encoder.prompt(row))
+        return self.encoder(embedded, seen=Seen(segments, segments), keys=keys)
+
+    def _decoder_prompt(
+        self, source_tokens: Int[Array, "batch source"]
+    ) -> tuple[Float[Array, "batch prompt embed"], Bool[Array, " batch"]]:
+        """The decoder's part of the prompt that each source carries, and which do carry one."""
+        assert self.config.prompt is not None
+        number = (source_tokens[:, 0] - self.config.vocab_size) // self.config.prompt.length
+        rows = number[:, None] * self._ahead + jnp.arange(self._ahead)
+        return self.decoder.prompt(rows), number >= 0
 
     def decode(
         self,
@@ -361,16 +375,31 @@ class Transformer(nnx.Module):
           source_segment_ids: 1, 2, ... per packed example, 0 for padding; None if not packed.
           target_segment_ids: the same for the targets.
           keys: dropout keys; None when evaluating.
+
+        Raises:
+          ValueError: packed rows, and the model has a decoder prompt.
         """
-        source = self._source_segments(source_tokens, source_segment_ids)
+        source = _segments(source_tokens, source_segment_ids)
         target = _segments(target_tokens, target_segment_ids)
-        return self.decoder(
-            self.token_embedder(input_tokens),
+        embedded = self.token_embedder(input_tokens)
+        if self._ahead:
+            if target_segment_ids is not None:
+                raise ValueError(
+                    "a decoder prompt stands before one example a row; set PACK = False"
+                )
+            prompt, prompted = self._decoder_prompt(source_tokens)
+            embedded = jnp.concatenate([prompt, embedded], axis=1)
+            # Segment 0 is padding: who has no prompt sees none.
+            before = jnp.broadcast_to(prompted[:, None], prompt.shape[:2]).astype(target.dtype)
+            target = jnp.concatenate([before, target], axis=1)
+        hidden = self.decoder(
+            embedded,
             encoded,
             seen=Seen(target, target, causal=True),
             cross_seen=Seen(target, source),
             keys=keys,
         )
+        return hidden[:, self._ahead :]
 
     def init_cache(
         self,
@@ -379,13 +408,23 @@ class Transformer(nnx.Module):
         *,
         length: int,
     ) -> Cache:
-        """An empty cache for at most `length` decoder positions."""
+        """A cache for at most `length` decoder positions, empty but for the decoder prompt."""
         config = self.config
         cross_keys, cross_values = self.decoder.cross_keys_values(encoded)
-        shape = (encoded.shape[0], length, config.num_heads, config.head_dim)
-        empty = (jnp.zeros(shape, config.dtype),) * config.num_decoder_layers
-        seen = self._source_segments(source_tokens) > 0
-        return Cache(empty, empty, cross_keys, cross_values, seen)
+
+        def empty(length: int) -> Cache:
+            shape = (encoded.shape[0], length, config.num_heads, config.head_dim)
+            zeros = (jnp.zeros(shape, config.dtype),) * config.num_decoder_layers
+            return Cache(zeros, zeros, cross_keys, cross_values, source_tokens > 0)
+
+        if not self._ahead:
+            return empty(length)
+        prompt, prompted = self._decoder_prompt(source_tokens)
+        start = jnp.zeros(prompt.shape[0], jnp.int32)
+        _, filled = self._feed(prompt, start, empty(self._ahead))
+        return empty(self._ahead + length)._replace(
+            prompt_keys=filled.keys, prompt_values=filled.values, prompted=prompted
+        )
 
     def decode_step(
         self,
@@ -401,26 +440,44 @@ class Transformer(nnx.Module):
             overwritten. position + width must not exceed the cache's length.
           cache: from `init_cache` or the previous step.
         """
-        queries = position[:, None] + jnp.arange(tokens.shape[1])
+        return self._feed(self.token_embedder(tokens), position + self._ahead, cache)
+
+    def _feed(
+        self, x: Float[Array, "rows width embed"], position: Int[Array, " rows"], cache: Cache
+    ) -> tuple[Float[Array, "rows width embed"], Cache]:
+        """`decode_step` of what is embedded, at positions that count a decoder prompt's."""
+        queries = position[:, None] + jnp.arange(x.shape[1])
         keys_at = jnp.broadcast_to(
-            jnp.arange(cache.keys[0].shape[1]), (tokens.shape[0], cache.keys[0].shape[1])
+            jnp.arange(cache.keys[0].shape[1]), (x.shape[0], cache.keys[0].shape[1])
         )
         write = jax.vmap(
             lambda old, new, at: jax.lax.dynamic_update_slice_in_dim(old, new, at, axis=0)
         )
+        beams = x.shape[0] // cache.source_mask.shape[0]
+
+        def merged(old: Array, prompts: tuple[Array, ...], new: Array, i: int) -> Array:
+            if prompts:
+                old = old.at[:, : self._ahead].set(jnp.repeat(prompts[i], beams, axis=0))
+            return write(old, new, position)
 
         config, decoder = self.config, self.decoder
         plain = functools.partial(attend, float32_logits=config.float32_attention_logits)
         mask = (keys_at[:, None, :] <= queries[:, :, None])[:, None]
+        if cache.prompted is not None:
+            with_prompt = jnp.repeat(cache.prompted, beams)[:, None]
+            mask &= (with_prompt | (keys_at >= self._ahead))[:, None, None, :]
         attention = decoder.attention_of(
             lambda bias: functools.partial(plain, bias=bias(queries, keys_at), mask=mask)
         )
         cross_attend = functools.partial(plain, bias=None, mask=cache.source_mask[:, None, None, :])
-        x, kept = self.token_embedder(tokens), []
+        kept = []
         for i in range(config.num_decoder_layers):
 
             def merge(key: Array, value: Array, i: int = i) -> tuple[Array, Array]:
-                return write(cache.keys[i], key, position), write(cache.values[i], value, position)
+                return (
+                    merged(cache.keys[i], cache.prompt_keys, key, i),
+                    merged(cache.values[i], cache.prompt_values, value, i),
+                )
 
             layer = decoder.layer(i)
             x, key_value = layer(

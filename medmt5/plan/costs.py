@@ -29,18 +29,19 @@ def forward_flops(config: T5Config, *, rows: int, source: int, target: int) -> d
 
     Projections and feed-forward blocks are in `encoder` and `decoder` (which has the keys and
     values that cross-attention makes of the source), products of queries, keys and values in the
-    attention. Padding and masked positions are multiplied like others, so they count. A backward
-    pass has two products for each of these.
+    attention. Padding and masked positions are multiplied like others, so they count, as do those
+    of a decoder prompt. A backward pass has two products for each of these.
     """
     joined = config.num_heads * config.head_dim
     product = config.emb_dim * joined
     mlp = (len(config.mlp_activations) + 1) * config.emb_dim * config.mlp_dim
     layers, decoder_layers = config.num_encoder_layers, config.num_decoder_layers
+    decoded = target + (config.prompt.decoder_length if config.prompt else 0)
     adds = {
         "encoder": layers * source * (4 * product + mlp),
         "encoder attention": layers * 2 * source * source * joined,
-        "decoder": decoder_layers * (target * (6 * product + mlp) + 2 * source * product),
-        "decoder attention": decoder_layers * 2 * target * (target + source) * joined,
+        "decoder": decoder_layers * (decoded * (6 * product + mlp) + 2 * source * product),
+        "decoder attention": decoder_layers * 2 * decoded * (decoded + source) * joined,
         "head": target * config.emb_dim * config.vocab_size,
     }
     return {part: 2 * rows * adds[part] for part in PARTS}

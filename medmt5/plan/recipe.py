@@ -24,7 +24,10 @@ from medmt5.step import LossConfig
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """What decides a step's program; names as in `train.train` and `batches.DatasetConfig`."""
+    """What decides a step's program; names as in `train.train` and `batches.DatasetConfig`.
+
+    `source` and `target` are lengths of rows, of which a soft prompt takes a part.
+    """
 
     model: T5Config
     optimizer: optax.GradientTransformation
@@ -65,13 +68,13 @@ def read_recipe(
         stack.enter_context(_replaced(training, "train", keep))
         stack.enter_context(_replaced(vocabulary, "Vocabulary", no_vocabulary))
         launch.run("train", **options)
-    data = given["train_dataset_cfg"]
+    data, prompt = given["train_dataset_cfg"], given["model"].prompt
     names = {field.name for field in dataclasses.fields(Recipe)}
     return Recipe(
         mesh=given.pop("mesh", None) or partitioning.make_mesh(),
         loss=given.pop("loss", LossConfig()),
         batch_size=data.batch_size,
-        source=data.task_feature_lengths["inputs"],
+        source=data.task_feature_lengths["inputs"] + (prompt.length if prompt else 0),
         target=data.task_feature_lengths["targets"],
         pack=data.pack,
         **{name: value for name, value in given.items() if name in names},

@@ -180,13 +180,14 @@ REFUSED: Mapping[str, str] = {
         "decoding here is greedy, under a constraint or free; remove decode_fn"
     ),
     "t5x.checkpoints.SaveBestCheckpointer": (
-        "set utils.SaveCheckpointConfig.keep = None and choose by MODEL_DIR/eval/scalars.jsonl"
+        "use gin_configs/runs/finetune.gin, whose BEST_METRIC keeps the best checkpoint"
     ),
     "t5x.trainer.EarlyStoppingAction": (
         "set TRAIN_STEPS; checkpoints and scores of every EVAL_PERIOD are kept to choose from"
     ),
     "t5x.optimizers.MultiOptimizer": (
-        "use optax.multi_transform, or train.trainable of gin_configs/runs to freeze parameters"
+        "set PARAMETER_GROUPS of gin_configs/optimizers, or train.trainable of gin_configs/runs to "
+        "freeze parameters"
     ),
     "t5x.adafactor.HParamMap": "use one value for all parameters",
     "t5x.config_utils": "Fiddle is not read here: write gin",

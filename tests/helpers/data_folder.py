@@ -16,9 +16,9 @@ GENERAL = {
 }
 
 
-def question(several=False):
+def question(several=False, split=""):
     return {
-        "question": "Which drug?",
+        "question": f"Which drug of {split}?",
         "options": {"A": "insulin", "B": "ramipril", "C": "none"},
         "answer_idx": "A,B" if several else "A",
         "rationale": "Since it is so.",
@@ -31,15 +31,15 @@ ABSTRACTIVE = {
 
 
 def write(folder: Path) -> Path:
-    """Write the files of every set, six rows each."""
+    """Write the files of every set, six rows each or ten for several splits; no two splits alike."""
 
     def put(path, text):
         path = folder / path
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
 
-    def rows(path, row):
-        put(path, (json.dumps(row, ensure_ascii=False) + "\n") * 6)
+    def rows(path, row, count=6):
+        put(path, (json.dumps(row, ensure_ascii=False) + "\n") * count)
 
     for data in sequence_labelling.SETS.values():
         back = {new: old for old, new in data.rename.items()}
@@ -47,25 +47,26 @@ def write(folder: Path) -> Path:
         for lang in data.languages:
             for split in data.splits:
                 file = f"{lang}-{data.file}-{sequence_labelling.SPLITS[split]}.tsv"
-                put(f"seqlab/{lang}/{file}", f"{tagged}\n" * 6)
+                put(f"seqlab/{lang}/{file}", f"{tagged}\n".replace("word", split) * 6)
     for data in question_answering.SETS.values():
         for lang in data.languages:
             for split in question_answering.SPLITS.values():
                 path = f"qa/{lang}/{lang}-{data.file}-{split}"
                 if data.choices:
-                    rows(f"{path}.jsonl", question(data.several))
+                    rows(f"{path}.jsonl", question(data.several, split))
                 else:
                     put(f"{path}.json", json.dumps(ABSTRACTIVE))
     for language, several in question_answering.MMEDBENCH.values():
         for split in ("Train", "Test"):
-            rows(f"mmedbench/{split}/{language}.jsonl", question(several))
+            rows(f"mmedbench/{split}/{language}.jsonl", question(several, split))
     for name, data in general.SETS.items():
         for languages in data.languages:
             row = dict(GENERAL[data.prompt])
             if "src" in row:
                 row |= zip(("src_lang", "tgt_lang"), languages.split("-"), strict=True)
             for suffix in data.splits.values():
-                rows(f"general/{languages}-{name}{suffix}.jsonl", row)
+                count = 10 if data.fifths else 6
+                rows(f"general/{languages}-{name}{suffix}.jsonl", row, count)
     for lang in raw_text.LANGUAGES:
         rows(f"raw/{lang}/{lang}-text.jsonl", {"text": "A patient came with a cough. " * 9})
     return folder

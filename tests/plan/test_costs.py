@@ -8,6 +8,7 @@ import optax
 import pytest
 
 from medmt5 import optimizers, partitioning, reporting
+from medmt5.models.soft_prompt import PromptConfig
 from medmt5.models.t5 import T5Config
 from medmt5.plan import costs
 from medmt5.plan.recipe import Recipe
@@ -85,6 +86,14 @@ def test_the_traced_step_multiplies_what_the_formula_says(model):
     forward = costs.forward_flops(model, rows=8, source=2, target=3)
     assert traced(made) == 3 * sum(forward.values())
     assert traced(made) == reporting.training_flops(model, rows=8, source=2, target=3)
+
+
+def test_a_decoder_prompt_is_multiplied_too():
+    model = dataclasses.replace(CONFIG, prompt=PromptConfig(1, decoder_length=2))
+    forward = costs.forward_flops(model, rows=8, source=2, target=3)
+    longer = costs.forward_flops(CONFIG, rows=8, source=2, target=5)
+    assert forward == longer | {"head": forward["head"]}
+    assert traced(recipe(model, pack=False)) == 3 * sum(forward.values())
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Recipes are read as training would, without data, and for most without SeqIO."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -9,6 +10,7 @@ import tiny
 
 from medmt5 import launch, vocabulary
 from medmt5 import train as training
+from medmt5.models.soft_prompt import PATHS, PromptConfig
 from medmt5.plan.recipe import read_recipe
 from medmt5.step import LossConfig
 
@@ -31,6 +33,24 @@ def test_no_vocabulary_and_no_checkpoint_is_opened():
     assert raw.model.vocab_size == 3072
     finetune = "gin_configs/recipes/quickstart_finetune.gin"
     assert read_recipe([finetune], ["INITIAL_CHECKPOINT_PATH = '/no/such'"]).target == 144
+
+
+def test_a_soft_prompt_makes_rows_longer():
+    bindings = [
+        "PROMPT_LENGTH = 7",
+        "PROMPT_TASKS = ('a', 'b')",
+        "PROMPT_INIT = 'text'",
+        "PROMPT_TEXT = ('Is it true?', 'Translate')",
+        "PROMPT_DECODER_LENGTH = 2",
+    ]
+    recipe = read_recipe([PRETRAIN, "gin_configs/adapters/frozen_prompt.gin"], bindings)
+    texts = ("Is it true?", "Translate")
+    assert recipe.model.prompt == PromptConfig(
+        7, tasks=("a", "b"), decoder_length=2, init="text", text=texts
+    )
+    assert (recipe.source, recipe.target, recipe.pack) == (128 + 7, 96, False)
+    trained = [name for name in (*PATHS, "encoder/x") if re.fullmatch(recipe.trainable, name)]
+    assert trained == ["encoder/x"]
 
 
 def test_training_is_left_as_it_was():

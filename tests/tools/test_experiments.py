@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
-import experiment_tables  # noqa: E402 (the tools folder is no package)
+import experiment_runs  # noqa: E402 (the tools folder is no package)
+import experiment_tables  # noqa: E402
 import experiments  # noqa: E402
 
 
@@ -18,7 +19,7 @@ def plan(tmp_path):
 
 
 def fake(plan, name, needs=(), code="print('done')"):
-    plan.runs[name] = experiments.Run(name, tuple(needs), [sys.executable, "-c", code])
+    plan.runs[name] = experiment_runs.Run(name, tuple(needs), [sys.executable, "-c", code])
 
 
 def test_every_run_needs_runs_that_come_before_it(plan):
@@ -26,9 +27,9 @@ def test_every_run_needs_runs_that_come_before_it(plan):
     for run in plan.runs.values():
         assert set(run.needs) <= seen, run.name
         seen.add(run.name)
-    # Seeds 0 to 2 of 7 sets alone, 2 models of all, and 3 sets without medical text, each tested.
+    # Seeds 0 to 2 of 7 sets alone, 2 models of all, and 2 sets without medical text, each tested.
     for kind in ("-test", "-free"):
-        assert sum(name.endswith(kind) for name in seen) == 3 * (7 + 2 + 3 * 2)
+        assert sum(name.endswith(kind) for name in seen) == 3 * (7 + 2 + 2 * 2)
 
 
 def test_runs_wait_for_what_they_need_and_are_not_repeated(plan):
@@ -39,7 +40,7 @@ def test_runs_wait_for_what_they_need_and_are_not_repeated(plan):
     fake(plan, "first", (), code.format("first"))
     plan.folder.mkdir()
     for _ in range(2):
-        experiments.run_all(plan, 2, "*")
+        experiment_runs.run_all(plan, 2, "*")
         assert note.read_text() == "first second "
     facts = json.loads((plan.folder / "first" / "done.json").read_text())
     assert facts.keys() == {"command", "commit", "minutes"}
@@ -49,7 +50,7 @@ def test_a_run_that_fails_ends_all_and_is_not_done(plan):
     plan.runs.clear()
     fake(plan, "bad", (), "print('why'); raise SystemExit(3)")
     with pytest.raises(RuntimeError, match="bad failed; see .*log.txt"):
-        experiments.run_all(plan, 1, "*")
+        experiment_runs.run_all(plan, 1, "*")
     assert not plan.done("bad")
     assert (plan.folder / "bad" / "log.txt").read_text() == "why\n"
 
@@ -68,7 +69,7 @@ def test_what_is_collected_names_no_folder_of_this_machine_and_makes_the_tables(
             facts = {"command": f"{sys.executable} {folder}", "commit": "abc", "minutes": 1}
             (folder / "done.json").write_text(json.dumps(facts))
     path = tmp_path / "collected.jsonl"
-    experiments.collect(plan, str(path))
+    experiment_runs.collect(plan, str(path))
     assert str(tmp_path) not in path.read_text() and sys.executable not in path.read_text()
     first = json.loads(path.read_text().splitlines()[0])
     assert first["command"] == "python EXPERIMENTS/e3c_es-medical-0-test"

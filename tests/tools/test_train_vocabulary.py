@@ -13,6 +13,8 @@ sys.path.insert(0, str(ROOT / "tools"))
 import sentencepiece  # noqa: E402
 import train_vocabulary as tool  # noqa: E402 (the tools folder is no package)
 
+from medmt5.corpus import sentencepiece_model  # noqa: E402
+
 SHIPPED = ROOT / "medmt5" / "sample_data" / "vocabulary" / "sentencepiece.model"
 TEXTS = [
     f"El paciente {i} con hepatopatía crónica tomó cefalexina; l'hôpital, l'età, {i * 7} mg."
@@ -102,7 +104,7 @@ def test_digits_split_only_on_request(tmp_path):
 
 
 def test_long_text_is_cut_not_dropped():
-    parts = list(tool._parts("uno dos\ntres " * 100, 40))
+    parts = list(sentencepiece_model.parts("uno dos\ntres " * 100, 40))
     assert all(len(part.encode()) <= 40 for part in parts)
     assert " ".join(parts).split() == "uno dos tres".split() * 100
 

@@ -1,0 +1,184 @@
+"""Adapters saved alone and put on copies of their base."""
+
+import json
+import logging
+import os
+import shutil
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import tiny
+
+from medmt5 import checkpoints
+from medmt5.adapters.adapted import open_with, save_adapter
+from medmt5.adapters.command import main
+from medmt5.convert.command import convert
+from medmt5.convert.fingerprint import fingerprint
+from medmt5.convert.source import open_source
+from medmt5.labeller import Labeller
+from medmt5.models.lora import PARAMETERS, LoraConfig
+from medmt5.models.soft_prompt import PromptConfig
+from medmt5.vocabulary import Vocabulary
+
+LORA = LoraConfig(".*/(query|value)", rank=2, alpha=6.0)
+PROMPT = PromptConfig(3)
+
+
+def tuned_on(base, folder, pattern, **adapters):
+    """A run whose adapters are not what they began as, and that left the rest to its base."""
+    run = tiny.Run(trainable=pattern, **adapters)
+    state = run.start(base, "params")
+    state = state._replace(params=jax.tree.map(lambda x: x + 0.5, state.params))
+    saver = checkpoints.Checkpoints(str(folder), checkpoints.CheckpointConfig(), with_frozen=False)
+    saver.save(3, state, {})
+    saver.close()
+    source = open_source(str(base))
+    left = checkpoints.Base(source.path, fingerprint(source))
+    config = tiny.config(**adapters)
+    checkpoints.write_card(str(folder), config, Vocabulary(tiny.VOCABULARY), source.formats, left)
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    return tiny.labelling_model(str(tmp_path_factory.mktemp("base")))
+
+
+@pytest.fixture(scope="module")
+def run(base, tmp_path_factory):
+    return tuned_on(base, tmp_path_factory.mktemp("run"), PARAMETERS, lora=LORA)
+
+
+@pytest.fixture(scope="module")
+def alone(run, tmp_path_factory):
+    folder = str(tmp_path_factory.mktemp("alone") / "adapter")
+    save_adapter(run, folder)
+    return folder
+
+
+def numbers(source):
+    return {name: source.read(f"params/{name}") for name in source.params}
+
+
+@pytest.mark.parametrize("kind", ["medmt5", "t5x", "hf"])
+def test_an_adapter_alone_is_the_run_on_a_copy_of_the_base_in_any_format(
+    base, run, alone, tmp_path, kind
+):
+    copy = str(tmp_path / "copy")
+    convert(base, copy, kind, check_logits=False)
+    expected = open_source(run)
+    found = open_with(copy, alone)
+    assert (found.config.lora, found.formats) == (LORA, expected.formats)
+    assert numbers(found).keys() == numbers(expected).keys()
+    for name, array in numbers(expected).items():
+        np.testing.assert_array_equal(found.read(f"params/{name}"), array, err_msg=name)
+
+
+def test_an_adapter_alone_is_small_and_a_checkpoint_like_any_other(run, alone, tmp_path):
+    sizes = {entry.name: entry.stat().st_size for entry in os.scandir(alone)}
+    matrices = 6 * 2 * (2 * 16) * 4  # query and value of three attentions, A and B, in bytes
+    assert matrices < sizes["adapter_model.safetensors"] < 3 * matrices
+    source = open_source(alone)
+    assert source.config == open_source(run).config
+    convert(alone, str(tmp_path / "merged"), "hf")
+    assert open_source(str(tmp_path / "merged")).config.lora is None
+
+
+def test_a_soft_prompt_alone_is_the_run_too(base, tmp_path):
+    run = tuned_on(base, tmp_path / "run", "encoder/prompt/.*", prompt=PROMPT)
+    save_adapter(run, str(tmp_path / "alone"))
+    found = open_with(base, str(tmp_path / "alone"))
+    assert found.config.prompt == PROMPT
+    for name, array in numbers(open_source(run)).items():
+        np.testing.assert_array_equal(found.read(f"params/{name}"), array)
+
+
+def test_labellers_of_adapters_beside_each_other_share_their_base(base, run, alone, tmp_path):
+    other = tuned_on(base, tmp_path / "other", PARAMETERS, lora=LoraConfig("encoder/.*/wo", rank=1))
+    save_adapter(other, str(tmp_path / "alone"))
+    first = Labeller.load(base, adapter=alone)
+    second = Labeller.load(base, adapter=str(tmp_path / "alone"), beside=first)
+    plain = Labeller.load(base, beside=second)
+    shared = plain.base_params()
+    assert shared.keys() == open_source(base).params.keys()
+    for labeller in (first, second):
+        own = labeller.base_params()
+        assert own.keys() == shared.keys() and all(own[name] is shared[name] for name in shared)
+    text = ["The fever of the patient was high."] * 2
+    for labeller, folder in ((first, run), (second, other), (plain, base)):
+        assert labeller.label(text) == Labeller.load(folder).label(text)
+    with pytest.raises(ValueError, match="and the labeller beside it are of different models"):
+        Labeller.load(run, beside=first)
+
+
+def test_another_base_is_refused_unless_any_will_do(base, alone, tmp_path, caplog):
+    other = tiny.Run(seed=1)
+    other.save(tmp_path / "other")
+    card = checkpoints.find_card(base)
+    checkpoints.write_card(
+        str(tmp_path / "other"), card.config, Vocabulary(tiny.VOCABULARY), card.formats
+    )
+    with pytest.raises(ValueError, match="has .*: the adapter fits, but norms, biases or rows"):
+        open_with(str(tmp_path / "other"), alone)
+    caplog.set_level(logging.WARNING)
+    assert open_with(str(tmp_path / "other"), alone, any_base=True).config.lora == LORA
+    assert "the adapter fits, but norms" in caplog.text
+
+
+def test_a_base_that_is_not_where_the_adapter_says_is_asked_for(alone, tmp_path):
+    folder = tmp_path / "alone"
+    shutil.copytree(alone, folder)
+    (folder / "SHA256SUMS").unlink()
+    file = folder / "adapter_config.json"
+    for name in ("/gone", None):
+        options = json.loads(file.read_text()) | {"base_model_name_or_path": name}
+        file.write_text(json.dumps(options))
+        with pytest.raises(ValueError, match="names (no base|/gone, which is not there); give the"):
+            open_source(str(folder))
+
+
+def test_a_second_adapter_of_a_kind_is_refused(run, alone):
+    with pytest.raises(ValueError, match="has low-rank adapters already, .* brings others; merge"):
+        open_with(run, alone)
+
+
+def test_what_cannot_be_saved_alone_is_said(base, tmp_path):
+    with pytest.raises(ValueError, match="has no adapter: nothing of it can be saved alone"):
+        save_adapter(base, str(tmp_path / "out"))
+    both = tuned_on(
+        base, tmp_path / "both", f"encoder/prompt/.*|{PARAMETERS}", lora=LORA, prompt=PROMPT
+    )
+    with pytest.raises(ValueError, match="has lora and prompt; choose one: --kind lora or prompt"):
+        save_adapter(both, str(tmp_path / "out"))
+    save_adapter(both, str(tmp_path / "lora"), kind="lora")
+    save_adapter(both, str(tmp_path / "prompt"), kind="prompt")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_model_tuned_behind_its_prompt_needs_a_base_of_the_same_numbers(base, tmp_path):
+    run = tiny.Run(seed=1, prompt=PROMPT)
+    run.save(tmp_path / "run")
+    checkpoints.write_card(
+        str(tmp_path / "run"), tiny.config(prompt=PROMPT), Vocabulary(tiny.VOCABULARY), {}
+    )
+    with pytest.raises(ValueError, match="saved all its parameters.* Name the model .* --base"):
+        save_adapter(str(tmp_path / "run"), str(tmp_path / "out"))
+    with pytest.raises(ValueError, match="has other numbers than the model beneath"):
+        save_adapter(str(tmp_path / "run"), str(tmp_path / "out"), base=base)
+    convert(str(tmp_path / "run"), str(tmp_path / "model"), "hf", drop_prompt=True)
+    save_adapter(str(tmp_path / "run"), str(tmp_path / "out"), base=str(tmp_path / "model"))
+    found = open_source(str(tmp_path / "out"))
+    assert found.config.prompt == PROMPT
+    prompt = run.state.params["encoder"]["prompt"]["embedding"]
+    assert jnp.array_equal(found.read("params/encoder/prompt/embedding"), prompt)
+
+
+def test_the_command_saves_and_says_how_large(run, tmp_path, capsys):
+    main([run, str(tmp_path / "out")])
+    assert "384 parameters in 12 arrays" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as stop:
+        main([run, str(tmp_path / "out")])
+    assert stop.value.code == 2
+    assert "exists already; give a new folder" in capsys.readouterr().err

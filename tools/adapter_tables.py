@@ -1,0 +1,149 @@
+"""Tables of what tools/adapter_experiments.py collected.
+
+    python tools/adapter_tables.py results/adapters.jsonl
+
+Accuracy of classification, ROUGE-1 of texts, in percent: the mean over seeds and, in brackets,
+their range. Runs that are not done are dashes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import statistics
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+
+TARGET = "laptop_argument_en"
+TITLES = {
+    "before": "before",
+    "full": "all parameters",
+    "lora": "LoRA",
+    "prompt": "prompt alone",
+    "promot": "ProMoT",
+    "joint": "prompt and model at once",
+    "random-prompt": "behind a random prompt",
+    "lora-promot": "LoRA, then the model",
+    "lora-promot-without": "the same, LoRA left out",
+}
+_NAME = re.compile(r"(?P<method>.+?)(-(?P<seed>\d+))?")
+
+# method -> step -> seed -> what was measured then
+Curves = dict[str, dict[int, dict[int, dict]]]
+
+
+def read(path: str) -> Curves:
+    curves: Curves = {}
+    for line in Path(path).read_text(encoding="utf-8").splitlines():
+        record = json.loads(line)
+        match = _NAME.fullmatch(record["run"])
+        assert match
+        for at in record["steps"]:
+            seeds = curves.setdefault(match["method"], {}).setdefault(at["step"], {})
+            seeds[int(match["seed"] or 0)] = at
+    return curves
+
+
+def target(at: Mapping) -> float:
+    return at["scores"][TARGET]
+
+
+def others(at: Mapping) -> float:
+    """The mean over the tasks that the base was trained on."""
+    return statistics.fmean(score for task, score in at["scores"].items() if task != TARGET)
+
+
+def captured(at: Mapping) -> float:
+    """Percent of their answers that are answers of the target."""
+    return statistics.fmean(share for task, share in at["captured"].items() if task != TARGET)
+
+
+def shown(seeds: Mapping[int, dict], value: Callable[[Mapping], float], digits: int = 1) -> str:
+    """`61.2 (60.1–62.0)`; one seed has no range, none is a dash."""
+    values = [value(at) for at in seeds.values()]
+    if not values:
+        return "–"
+    mean = f"{statistics.fmean(values):.{digits}f}"
+    return (
+        mean if len(values) == 1 else f"{mean} ({min(values):.{digits}f}–{max(values):.{digits}f})"
+    )
+
+
+def last(curves: Curves, method: str) -> Mapping[int, dict]:
+    steps = curves.get(method, {})
+    return steps[max(steps)] if steps else {}
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def summary(curves: Curves) -> str:
+    """The end of every run."""
+    rows = []
+    for method, title in TITLES.items():
+        seeds = last(curves, method)
+        rows.append(
+            [
+                title,
+                str(max(curves[method])) if method in curves else "–",
+                shown(seeds, target),
+                shown(seeds, others),
+                shown(seeds, lambda at: at["loss"], 2),
+                shown(seeds, captured),
+            ]
+        )
+    head = ["tuned", "steps", "target", "others", "loss on others"]
+    return table([*head, "answers of the target on others, %"], rows)
+
+
+def each(curves: Curves) -> str:
+    """The other tasks one by one, at the end of every run."""
+    ends = [at for method in curves for at in last(curves, method).values()]
+    tasks = sorted({task for at in ends for task in at["scores"]} - {TARGET})
+    rows = [
+        [
+            title,
+            *(shown(last(curves, method), lambda at, t=task: at["scores"][t]) for task in tasks),
+        ]
+        for method, title in TITLES.items()
+    ]
+    return table(["tuned", *(task.removeprefix("laptop_") for task in tasks)], rows)
+
+
+def forgetting(curves: Curves) -> str:
+    """Target and others along the way."""
+    methods = [m for m in TITLES if m in curves and len(curves[m]) > 1]
+    steps = sorted({step for method in methods for step in curves[method]})
+    rows = [
+        [str(step), *(_pair(curves[method].get(step, {})) for method in methods)] for step in steps
+    ]
+    return table(["steps", *(TITLES[m] for m in methods)], rows)
+
+
+def _pair(seeds: Mapping[int, dict]) -> str:
+    """`target / others`, means over seeds."""
+    if not seeds:
+        return "–"
+    means = (statistics.fmean(value(at) for at in seeds.values()) for value in (target, others))
+    return " / ".join(f"{mean:.1f}" for mean in means)
+
+
+def main() -> None:
+    flags = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    flags.add_argument("path", help="results/adapters.jsonl")
+    curves = read(flags.parse_args().path)
+    for title, make in (
+        ("After tuning", summary),
+        ("Along the way: target / others", forgetting),
+        ("The other tasks one by one", each),
+    ):
+        print(f"### {title}\n\n{make(curves)}\n")
+
+
+if __name__ == "__main__":
+    main()
