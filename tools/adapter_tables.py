@@ -88,14 +88,13 @@ def summary(curves: Curves) -> str:
         rows.append(
             [
                 title,
-                str(max(curves[method])) if method in curves else "–",
                 shown(seeds, target),
                 shown(seeds, others),
                 shown(seeds, lambda at: at["loss"], 2),
                 shown(seeds, captured),
             ]
         )
-    head = ["tuned", "steps", "target", "others", "loss on others"]
+    head = ["tuned", "target", "others", "loss on others"]
     return table([*head, "answers of the target on others, %"], rows)
 
 

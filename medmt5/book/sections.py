@@ -74,10 +74,10 @@ _GENERAL = {
     **_shown(_OPEN, 0),
 }
 _METRICS = {
-    task: metric
+    task: each[-1]
     for shots in (0, 1, 4)
-    for *names, metric in (*_TUNED, *_IN_CONTEXT, *_OPEN)
-    for task in _shown([(*names, metric)], shots)
+    for each in (*_TUNED, *_IN_CONTEXT, *_OPEN)
+    for task in _shown([each], shots)
 }
 # Plain means of what each row is scored by.
 _NORMALISED = {

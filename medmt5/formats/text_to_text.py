@@ -48,16 +48,14 @@ class TextToText:
         prompt: str,
         *,
         several: bool = False,
-        shots: Sequence[Raw] = (),
         sentinel: bool = False,
         max_answer: int | None = None,
     ):
         if prompt not in PROMPTS:
             raise ValueError(f"prompt {prompt!r} is unknown; use one of {', '.join(PROMPTS)}")
         self.vocabulary, self.prompt, self.several = vocabulary, prompt, several
-        self.shots, self.sentinel = list(shots), sentinel
+        self.sentinel = sentinel
         self._prompt = PROMPTS[prompt]
-        self._shots = " ".join(answered(self._prompt, shot) for shot in self.shots)
         self.explains = self._prompt.reasons is not None
         self.max_answer = max_answer or (512 if self.explains else 256)
 
@@ -126,7 +124,7 @@ class TextToText:
         return choices(raw, self.several) if choices else {}
 
     def _source_ids(self, raw: Raw) -> list[int]:
-        text, shown = self._prompt.source(raw), raw.get("shown") or self._shots
+        text, shown = self._prompt.source(raw), raw.get("shown")
         ids = self.vocabulary.encode(f"{shown} {text}" if shown else text)
         return [*ids, *self._begin, self.vocabulary.eos_id]
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from asked import QUESTION
 
-from medmt5.formats.text_to_text import TextToText
+from medmt5.formats.prompts import PROMPTS
+from medmt5.formats.text_to_text import TextToText, answered
 from medmt5.predictor import Prediction
 
 PAIR = {"src_lang": "en", "tgt_lang": "fr", "src": "Hi.", "tgt": "Salut.", "extra_refs": ["Yo."]}
@@ -126,9 +127,9 @@ def test_a_reference_is_drawn_in_training_and_the_first_otherwise(sample_vocabul
 
 
 def test_answered_examples_come_before_a_source_that_ends_with_a_sentinel(sample_vocabulary):
-    shots = [PAIR | {"src": "No.", "tgt": "Non."}]
-    format_ = TextToText(sample_vocabulary, "translation", shots=shots, sentinel=True)
-    example = format_.example(PAIR, None)
+    shown = answered(PROMPTS["translation"], PAIR | {"src": "No.", "tgt": "Non."})
+    format_ = TextToText(sample_vocabulary, "translation", sentinel=True)
+    example = format_.example(PAIR | {"shown": shown}, None)
     first, second = sample_vocabulary.sentinel(0), sample_vocabulary.sentinel(1)
     assert example["inputs"][-2:].tolist() == [first, sample_vocabulary.eos_id]
     assert sample_vocabulary.decode(example["inputs"]) == (
