@@ -29,6 +29,7 @@ DATA = [
     "tensorflow-text==2.21.1",
     "tensorflow-datasets==4.9.10",
 ]
+QWIX = "qwix>=0.1.8,<0.2"
 METRICS = ["nltk", "jieba", "janome"]
 CORPUS = [
     "ftfy>=6.3",
@@ -55,12 +56,16 @@ EXTRAS = {
     "spacy": ["spacy>=3.5"],
     "hf": ["transformers>=5", "torch", "safetensors", "peft>=0.21"],
     "corpus": CORPUS,
+    # Beside seqio it works while sentencepiece is below 0.2.3: it moves protobuf from 7 to 6.
+    "beam": [*CORPUS, "apache-beam>=2.77"],
+    "int8": [QWIX],
     # What MMedBench's published scores cut words with.
     "metrics": METRICS,
     "test": [
         *DATA,
         *METRICS,
         *CORPUS,
+        QWIX,
         "pytest",
         "pytest-xdist",
         "hypothesis",
@@ -104,6 +109,7 @@ setup(
     package_dir={"medmt5.gin_configs": "gin_configs", "medmt5.tasks": "tasks"},
     package_data={
         "medmt5.book": ["published/*.json"],
+        "medmt5.corpus": ["examples/*.toml"],
         "medmt5.corpus.steps": ["keywords/*.txt"],
         "medmt5.gin_configs": ["**/*.gin"],
         "medmt5.sample_data": ["**/*.jsonl", "**/*.tsv", "**/*.model", "*.md"],

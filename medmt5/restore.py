@@ -7,11 +7,12 @@ of a new one. Nothing is taken in silence: what is missing, of another shape or 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import logging
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -22,8 +23,8 @@ from flax.traverse_util import unflatten_dict
 from medmt5 import checkpoints
 from medmt5.convert.fingerprint import fingerprint
 from medmt5.convert.own import OwnSource, open_base
-from medmt5.convert.source import Source, check_parameters, listing, open_source, shapes_of
-from medmt5.models import lora, soft_prompt
+from medmt5.convert.source import Source, check_parameters, listing, open_source
+from medmt5.models import lora, quantized, soft_prompt
 from medmt5.optimizers import EMA_SLOT
 from medmt5.state import (
     Architecture,
@@ -111,7 +112,7 @@ def plan(
     assert config.path is not None
     source = open_source(config.path, averaged=config.restore == "params")
     _compare_vocabularies(source, vocabulary)
-    want = flat_params(abstract.params) | flat_params(abstract.frozen)
+    want = quantized.without_scales(flat_params(abstract.params) | flat_params(abstract.frozen))
     have = source.params
     taken: dict[str, str] = {}
     resized: set[str] = set()
@@ -138,6 +139,7 @@ def plan(
             taken[name] = there
         elif (
             config.resize
+            and leaf.dtype != jnp.int8  # frozen: the rows that it adds would stay random
             and re.fullmatch(config.resize, name)
             and len(have[there]) == len(leaf.shape)
         ):
@@ -175,7 +177,7 @@ def reference(plan: Plan, abstract: TrainState) -> checkpoints.Base | None:
       plan: of this state.
       abstract: the state, shapes only.
     """
-    frozen = flat_params(abstract.frozen)
+    frozen = quantized.without_scales(flat_params(abstract.frozen))
     if any(EMA_SLOT in slot.split("/") for slot in plan.source.slots):
         return None  # it was opened as it was saved; as a base, its averages would be read
     as_they_are = {name for name, there in plan.parameters.items() if name == there} - plan.resized
@@ -199,11 +201,11 @@ def with_frozen(
       ValueError: the base is not there, or has other numbers.
     """
     source = open_base(base)
-    where = flat_params(shardings.frozen)
-    frozen = {}
-    for key, array in source.stream(f"params/{name}" for name in flat_params(abstract.frozen)):
+    where, frozen = flat_params(shardings.frozen), {}
+    want = quantized.without_scales(flat_params(abstract.frozen))
+    for key, array in source.stream(f"params/{name}" for name in want):
         name = key.removeprefix("params/")
-        frozen[name] = _place(array, where[name])
+        frozen |= _held(name, array, want[name].dtype, where)
         del array
     return state._replace(frozen=unflatten_dict(frozen, sep="/"))
 
@@ -257,9 +259,8 @@ def fill(plan: Plan, fresh: Callable[[], TrainState], shardings: TrainState) -> 
     opt_state, slots_tree = flat_leaves(state.opt_state), jax.tree.structure(state.opt_state)
     slot_names = list(opt_state)
     state = state._replace(params={}, frozen={}, opt_state=None)
-    sharding = {f"params/{k}": v for k, v in flat_params(shardings.params).items()}
-    sharding |= {f"params/{k}": v for k, v in flat_params(shardings.frozen).items()}
-    sharding |= {f"opt_state/{k}": v for k, v in flat_leaves(shardings.opt_state).items()}
+    of_params = flat_params(shardings.params) | flat_params(shardings.frozen)
+    of_slots = flat_leaves(shardings.opt_state)
     targets: dict[str, list[str]] = {}
     for ours, source in (there | {key: key for key in plan.slots}).items():
         targets.setdefault(source, []).append(ours)
@@ -267,11 +268,11 @@ def fill(plan: Plan, fresh: Callable[[], TrainState], shardings: TrainState) -> 
         for key in targets[source]:
             prefix, _, name = key.partition("/")
             leaves = opt_state if prefix == "opt_state" else params if name in params else frozen
+            where = of_slots if prefix == "opt_state" else of_params
             if name in plan.resized:
-                leaves[name] = _overlay(leaves[name], array, sharding[key])
+                leaves[name] = _overlay(leaves[name], array, where[name])
             else:
-                dtype = leaves.pop(name).dtype
-                leaves[name] = _place(np.asarray(array, dtype), sharding[key])
+                leaves |= _held(name, array, leaves.pop(name).dtype, where)
         del array
     step = state.step
     if plan.with_step:
@@ -311,14 +312,16 @@ def load_params(
     Raises:
       ValueError: a parameter is missing, has another shape, or is damaged.
     """
-    check_parameters(source.path, source.params, shapes_of(architecture))
-    where = flat_params(shardings) if shardings else {}
+    shapes = flat_params(architecture.shapes)
+    want = quantized.without_scales(shapes)
+    check_parameters(source.path, source.params, {name: leaf.shape for name, leaf in want.items()})
     one = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    where = flat_params(shardings) if shardings else dict.fromkeys(shapes, one)
     out = dict(shared or {})
-    missing = [name for name in flat_params(architecture.shapes) if name not in out]
+    missing = [name for name in want if name not in out]
     for key, array in source.stream(f"params/{name}" for name in missing):
         name = key.removeprefix("params/")
-        out[name] = _place(array, where.get(name, one))
+        out |= _held(name, array, want[name].dtype, where)
         del array
     return unflatten_dict(out, sep="/")
 
@@ -350,6 +353,25 @@ def vocabulary_beside(model_dir: str, initial: str | None) -> Vocabulary | None:
 def _place(array: np.ndarray, sharding: jax.sharding.Sharding) -> jax.Array:
     """On its devices; of several hosts, each gives the parts of its own."""
     return jax.make_array_from_callback(array.shape, sharding, lambda index: array[index])
+
+
+def _held(
+    name: str, array: np.ndarray, dtype: Any, shardings: Mapping[str, jax.sharding.Sharding]
+) -> dict[str, jax.Array]:
+    """On its devices in the type of a state: a matrix in int8 is rounded there, and has scales."""
+    if dtype != jnp.int8:
+        return {name: _place(np.asarray(array, dtype), shardings[name])}
+    scale = name + quantized.SCALE
+    round_ = _rounding(name.rpartition("/")[2], shardings[name], shardings[scale])
+    values, scales = round_(_place(np.asarray(array, np.float32), shardings[name]))
+    return {name: values, scale: scales}
+
+
+@functools.cache
+def _rounding(matrix: str, *shardings: jax.sharding.Sharding) -> Callable[..., Any]:
+    """One function for all layers, so that it is compiled once for each shape."""
+    round_ = functools.partial(quantized.quantize, outputs=quantized.OUTPUTS[matrix])
+    return jax.jit(round_, out_shardings=shardings)
 
 
 def _overlay(old: jax.Array, array: np.ndarray, sharding: jax.sharding.Sharding) -> jax.Array:

@@ -166,6 +166,9 @@ def init_state(
 
     Returns:
       The state, and a tree of the same form with its shardings.
+
+    Raises:
+      ValueError: the pattern matches nothing, or a matrix that is held in int8.
     """
 
     def make() -> TrainState:
@@ -173,6 +176,7 @@ def init_state(
         if hardware_rng:
             train_key = jax.random.key(seed, impl="rbg")
         params, frozen = split_trainable(architecture.init(init_key), trainable)
+        _check_trainable(params, trainable)
         return TrainState(
             step=jnp.zeros((), jnp.int32),
             key=jax.random.key_data(train_key),
@@ -221,6 +225,15 @@ def state_shardings(
         [of_slot(k, leaf.shape) for k, leaf in flat_leaves(abstract.opt_state).items()],
     )
     return TrainState(whole, whole, like(abstract.params), like(abstract.frozen), opt_state)
+
+
+def _check_trainable(params: Params, trainable: str) -> None:
+    held = [name for name, leaf in flat_params(params).items() if leaf.dtype == jnp.int8]
+    if held:
+        raise ValueError(
+            f"the trainable pattern {trainable!r} matches {held[0]}, which is held in int8 and "
+            "cannot train; train adapters or a prompt, or set T5Config.base_weights = 'float32'"
+        )
 
 
 def _set(tree: Params, path, leaf) -> None:

@@ -1,113 +1,19 @@
 """Trains a SentencePiece vocabulary laid out like mT5's.
 
-Ids: pad 0, eos 1, unk 2, the 256 byte pieces at 3-258, the learned pieces, and at the top the
-sentinels, `▁<extra_id_0>` last. In mT5 the sentinels are pieces of the model itself (T5 adds them
-in the tokenizer), so code that counts down from the end of the vocabulary works with both.
+How it is laid out is said by `medmt5.corpus.sentencepiece_model`. This is for a few files, CoNLL
+among them; `medmt5 corpus vocabulary` samples the languages of a corpus and compares vocabularies.
 """
 
 from __future__ import annotations
 
 import argparse
-import io
 import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import sentencepiece
-from sentencepiece import sentencepiece_model_pb2 as model_pb2
 
-RESERVED = 3 + 256  # pad, eos, unk, and one piece for each byte
-
-
-def train_vocabulary(
-    texts: Iterable[str],
-    path: str | Path,
-    *,
-    size: int,
-    sentinels: int = 100,
-    seed_sentencepiece_size: int = 100_000,
-    character_coverage: float = 0.9999,
-    split_digits: bool = False,
-    max_text_length: int = 16_384,
-) -> None:
-    """Writes a unigram model with byte fallback; the same texts give the same bytes.
-
-    Args:
-      texts: sentences or documents.
-      path: file to write, usually `sentencepiece.model`.
-      size: pieces in all, special, byte and sentinel pieces included.
-      sentinels: sentinel pieces, at the top of the ids.
-      seed_sentencepiece_size: substrings that training starts from, before it prunes.
-      character_coverage: share of characters that get a piece; the rest is spelt in bytes.
-      split_digits: give each digit its own piece.
-      max_text_length: bytes; SentencePiece drops a longer text, so it is cut at a space here.
-
-    Raises:
-      ValueError: no text, or a size that leaves no room or that the texts cannot fill.
-    """
-    learned = size - RESERVED - sentinels
-    if learned < 1:
-        raise ValueError(
-            f"size {size} leaves no learned piece beside {RESERVED} special and byte pieces and "
-            f"{sentinels} sentinels; use at least {RESERVED + sentinels + 1}"
-        )
-    sentences = [part for text in texts for part in _parts(text, max_text_length)]
-    if not sentences:
-        raise ValueError("no text to train on")
-    buffer = io.BytesIO()
-    try:
-        sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=iter(sentences),
-            model_writer=buffer,
-            model_type="unigram",
-            vocab_size=size - sentinels,
-            pad_id=0,
-            eos_id=1,
-            unk_id=2,
-            bos_id=-1,
-            byte_fallback=True,
-            normalization_rule_name="nmt_nfkc",
-            character_coverage=character_coverage,
-            split_digits=split_digits,
-            seed_sentencepiece_size=seed_sentencepiece_size,
-            max_sentence_length=max_text_length,
-            # One thread and no shuffling: the sums, and so the bytes, come out the same.
-            num_threads=1,
-            shuffle_input_sentence=False,
-            minloglevel=2,
-        )
-    except RuntimeError as error:
-        raise ValueError(
-            f"SentencePiece could not make {learned} pieces of these {len(sentences)} texts; "
-            f"give more text or a smaller size ({error})"
-        ) from error
-    model = model_pb2.ModelProto.FromString(buffer.getvalue())
-    for index in reversed(range(sentinels)):
-        model.pieces.add(
-            piece=f"▁<extra_id_{index}>",
-            score=0.0,
-            type=model_pb2.ModelProto.SentencePiece.USER_DEFINED,
-        )
-    model.trainer_spec.vocab_size = size
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(model.SerializeToString(deterministic=True))
-
-
-def _parts(text: str, limit: int) -> Iterator[str]:
-    """The text cut at spaces into parts of at most `limit` bytes; blank text gives none."""
-    part: list[str] = []
-    length = 0
-    # A newline inside a text would be an unknown character to SentencePiece.
-    for word in text.split():
-        cost = len(word.encode()) + 1
-        if part and length + cost > limit:
-            yield " ".join(part)
-            part, length = [], 0
-        part.append(word)
-        length += cost
-    if part:
-        yield " ".join(part)
+from medmt5.corpus.sentencepiece_model import train_vocabulary
 
 
 def read_texts(path: str | Path) -> Iterator[str]:

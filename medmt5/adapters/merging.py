@@ -32,7 +32,8 @@ class MergedSource(Source):
             if PATH not in key and key not in dropped and not key.startswith("opt_state/")
         }
         given = {field.name: getattr(original, field.name) for field in dataclasses.fields(Source)}
-        config = dataclasses.replace(original.config, lora=None)
+        # Read as floats, whatever type the run held its base in.
+        config = dataclasses.replace(original.config, lora=None, base_weights="float32")
         if drop_prompt:
             config = dataclasses.replace(config, prompt=None)
         merged = cls(**(given | {"arrays": arrays, "config": config}))

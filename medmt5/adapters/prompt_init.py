@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import numpy as np
 from flax.traverse_util import unflatten_dict
-from jaxtyping import Int
+from jaxtyping import Array, Int
 
 from medmt5.models.soft_prompt import DECODER_PATH, PATH, PATHS, PromptConfig
 from medmt5.models.t5 import T5Config
@@ -49,7 +49,8 @@ def initialised(
     if config.prompt is None or config.prompt.init == "random":
         return params, frozen
     trees = flat_params(params), flat_params(frozen)
-    (table,) = (tree[name] for tree in trees for name in tree if name == "token_embedder/embedding")
+    names_of_table = ("token_embedder/embedding", "token_embedder/embedding_scale")
+    table, scale = (next((t[n] for t in trees if n in t), None) for n in names_of_table)
     for name, length in (
         (PATH, config.prompt.length),
         (DECODER_PATH, config.prompt.decoder_length),
@@ -57,9 +58,12 @@ def initialised(
         for tree in trees:
             if name in tree and name in names:
                 rows = _rows(config.prompt, length, vocabulary, [seed, PATHS.index(name)])
+
+                def take(table: Array, scale: Array | None, rows: Array = rows) -> Array:
+                    return table[rows] if scale is None else table[rows] * scale[rows]
+
                 # Compiled, so that the parts of an array may lie on several hosts.
-                take = jax.jit(lambda t, rows=rows: t[rows], out_shardings=tree[name].sharding)
-                tree[name] = take(table)
+                tree[name] = jax.jit(take, out_shardings=tree[name].sharding)(table, scale)
     made = (unflatten_dict(tree, sep="/") for tree in trees)
     return next(made), next(made)
 

@@ -6,6 +6,7 @@ that was converted is one like any other. Saving while training is `checkpoints`
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 import os
@@ -26,6 +27,7 @@ from medmt5.convert.source import (
     expected_shapes,
 )
 from medmt5.files import absolute, is_remote
+from medmt5.models import quantized
 from medmt5.optimizers import EMA_SLOT
 from medmt5.state import parameter_of
 
@@ -81,6 +83,7 @@ def open_source(path: str, *, averaged: bool = True) -> OwnSource:
         "params/" + key.removeprefix("frozen/") if key.startswith("frozen/") else key: array
         for key, array in arrays.open_orbax(path).items()
     }
+    stored = _as_float32(stored)
     averages = _averages(stored) if averaged else {}
     if averages:
         # The optimiser's arrays belong to the last parameters, not to their averages.
@@ -94,7 +97,8 @@ def open_source(path: str, *, averaged: bool = True) -> OwnSource:
         shapes = of_base | shapes
     params = below(shapes, "params/")
     config = card.config if card else config_of(params, path)
-    check_parameters(path, params, expected_shapes(config))
+    floats = dataclasses.replace(config, base_weights="float32")
+    check_parameters(path, params, expected_shapes(floats))
     source = OwnSource("medmt5", path, config, shapes)
     source.stored, source.averages, source.base = stored, len(averages), base
     if card:
@@ -131,6 +135,24 @@ def open_base(base: checkpoints.Base, folder: str = "") -> Source:
             f"{run} was trained on ({base.fingerprint}); put that one back"
         )
     return source
+
+
+def _as_float32(stored: dict[str, arrays.Stored]) -> dict[str, arrays.Stored]:
+    """Matrices that a run held in int8 as what they stand for, without their scales."""
+    out = quantized.without_scales(stored)
+    for key in stored.keys() - out.keys():
+        name = key.removesuffix(quantized.SCALE)
+        if name in stored:  # else it is missing, which is said where all names are compared
+            out[name] = _dequantized(stored[name], stored[key])
+    return out
+
+
+def _dequantized(values: arrays.Stored, scale: arrays.Stored) -> arrays.Stored:
+    def read(index: Any = ()) -> np.ndarray:
+        scales = np.broadcast_to(scale.read(), values.shape)
+        return quantized.dequantize(values.read(index), scales[index])
+
+    return arrays.Stored(values.shape, "float32", read)
 
 
 def _averages(stored: Mapping[str, arrays.Stored]) -> dict[str, arrays.Stored]:

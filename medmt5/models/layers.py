@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int8
 
 Initializer = Callable[..., Array]
 
@@ -72,8 +72,22 @@ def matmul(
     return product.reshape(*x.shape[:-1], kernel.shape[-1])
 
 
+@jax.checkpoint
+def matmul_int8(
+    x: Float[Array, "*batch embed"], kernel: Int8[Array, "embed features"]
+) -> Float[Array, "*batch features"]:
+    """`matmul` of a matrix whose numbers become floating-point, without error, on the way.
+
+    The backward pass converts them again. Otherwise what it keeps is the converted matrix, of every
+    layer: in a scan, more memory than int8 has saved.
+    """
+    return matmul(x, kernel.astype(x.dtype))
+
+
 class Dense(nnx.Module):
-    """A matrix without bias: the last axis of the input is contracted."""
+    """A matrix without bias: the last axis of the input is contracted. See `quantized` for one that
+    has a scale.
+    """
 
     def __init__(
         self,
@@ -85,6 +99,7 @@ class Dense(nnx.Module):
         rngs: nnx.Rngs,
     ):
         self.kernel = parameter(rngs, shape, axes, init)
+        self.kernel_scale: nnx.Param | None = nnx.data(None)
         self.dtype = dtype
         self.lora: LowRank | None = nnx.data(None)
 
@@ -92,7 +107,11 @@ class Dense(nnx.Module):
         self, x: Float[Array, "*batch embed"], keys: Keys | None = None
     ) -> Float[Array, "*batch features"]:
         x = x.astype(self.dtype)
-        product = matmul(x, self.kernel[...].astype(self.dtype))
+        if self.kernel_scale is None:
+            product = matmul(x, self.kernel[...].astype(self.dtype))
+        else:
+            product = matmul_int8(x, self.kernel[...]) * self.kernel_scale[0]
+            product = product.astype(self.dtype)
         return product if self.lora is None else product + self.lora(x, keys)
 
 

@@ -57,7 +57,8 @@ class Stack(nnx.Module):
         config = self.config
         graph = nnx.graphdef(self.layer(0))
         states = [nnx.to_pure_dict(nnx.state(self.layer(i))) for i in range(self.num_layers)]
-        if config.scan_layers:
+        # What an int8 base has besides int8 is small, and its scales are used in float32.
+        if config.scan_layers and config.base_weights == "float32":
             states = jax.tree.map(lambda a: a.astype(config.dtype), states)
         layer_keys = [None if keys is None else keys() for _ in states]
 

@@ -36,6 +36,7 @@ from medmt5.models.layers import (
     parameter,
 )
 from medmt5.models.lora import LoraConfig, attach
+from medmt5.models.quantized import BASE_WEIGHTS, hold_in_int8
 from medmt5.models.soft_prompt import PromptConfig, SoftPrompt
 from medmt5.models.stack import REMAT_POLICIES, Stack
 from medmt5.partitioning import shard_rows
@@ -76,6 +77,8 @@ class T5Config:
         trades memory for time and changes nothing else.
       scan_layers: run the layers as a loop, which compiles in the time of one layer; parameters
         stay apart, so nothing changes on disk. Slower on a CPU.
+      base_weights: "float32", or "int8" for a base that does not train: its matrices then take a
+        quarter of their memory. They are rounded as a checkpoint is read; see `quantized`.
       lora: low-rank adapters of some matrices; None for none.
       prompt: soft prompts, whose ids come after those of the vocabulary; None for none.
     """
@@ -98,6 +101,7 @@ class T5Config:
     attention: str = "auto"
     remat_policy: str = "none"
     scan_layers: bool = False
+    base_weights: str = "float32"
     lora: LoraConfig | None = None
     prompt: PromptConfig | None = None
 
@@ -130,6 +134,10 @@ class T5Config:
         if self.remat_policy not in REMAT_POLICIES:
             raise ValueError(
                 f"remat_policy is {self.remat_policy!r}; use one of {', '.join(REMAT_POLICIES)}"
+            )
+        if self.base_weights not in BASE_WEIGHTS:
+            raise ValueError(
+                f"base_weights is {self.base_weights!r}; use {' or '.join(BASE_WEIGHTS)}"
             )
         if not 0.0 <= self.dropout_rate < 1.0:
             raise ValueError(f"dropout_rate is {self.dropout_rate}; use a number in [0, 1)")
@@ -301,10 +309,14 @@ class Embedding(nnx.Module):
             ("vocab", "embed"),
             nnx.initializers.normal(config.embedding_init_scale),
         )
+        self.embedding_scale: nnx.Param | None = nnx.data(None)
         self.dtype = config.dtype
 
     def __call__(self, tokens: Int[Array, "rows length"]) -> Float[Array, "rows length embed"]:
-        return shard_rows(jnp.take(self.embedding[...], tokens, axis=0).astype(self.dtype))
+        rows = jnp.take(self.embedding[...], tokens, axis=0)
+        if self.embedding_scale is not None:
+            rows = rows * jnp.take(self.embedding_scale[...], tokens, axis=0)
+        return shard_rows(rows.astype(self.dtype))
 
 
 class Transformer(nnx.Module):
@@ -319,6 +331,8 @@ class Transformer(nnx.Module):
         self.encoder = Encoder(config, rngs=rngs)
         self.decoder = Decoder(config, rngs=rngs)
         self.config = config
+        if config.base_weights == "int8":
+            hold_in_int8(self)
         self._ahead = 0  # positions of a decoder prompt
         if config.prompt is not None:
             self.encoder.prompt = SoftPrompt(config, config.prompt.length, rngs=rngs)
@@ -503,8 +517,12 @@ class Transformer(nnx.Module):
         self, hidden: Float[Array, "rows embed"], tokens: Int[Array, "rows choices"]
     ) -> Float[Array, "rows choices"]:
         """Scores of a few words only: their rows of the output matrix are gathered."""
-        hidden, kernel = self.factors(hidden)
-        columns = jnp.take(kernel.astype(self.config.dtype).T, tokens, axis=0)
+        hidden, kernel, scale = self._head(hidden)
+        if scale is None:
+            columns = jnp.take(kernel.astype(self.config.dtype).T, tokens, axis=0)
+        else:
+            columns = jnp.take(kernel.T, tokens, axis=0) * jnp.take(scale.T, tokens, axis=0)
+            columns = columns.astype(self.config.dtype)
         return jnp.einsum("re,rce->rc", hidden, columns, preferred_element_type=jnp.float32)
 
     def factors(
@@ -513,10 +531,18 @@ class Transformer(nnx.Module):
         """What `logits` multiplies: hidden states, scaled where the embedding is the output matrix
         too, and that matrix in float32.
         """
+        hidden, kernel, scale = self._head(hidden)
+        return hidden, kernel if scale is None else kernel * scale
+
+    def _head(self, hidden: Array) -> tuple[Array, Array, Array | None]:
+        """`factors` with the matrix as it is held, and its scales if that is in int8."""
         if self.config.logits_via_embedding:
-            scaled = hidden / math.sqrt(self.config.emb_dim)
-            return scaled, self.token_embedder.embedding[...].T
-        return hidden, self.decoder.logits_dense.kernel[...]
+            table = self.token_embedder
+            scale = None if table.embedding_scale is None else table.embedding_scale[...].T
+            return hidden / math.sqrt(self.config.emb_dim), table.embedding[...].T, scale
+        head = self.decoder.logits_dense
+        scale = None if head.kernel_scale is None else head.kernel_scale[...]
+        return hidden, head.kernel[...], scale
 
 
 def _segments(tokens: Array, segment_ids: Array | None) -> Array:

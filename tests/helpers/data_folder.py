@@ -31,7 +31,7 @@ ABSTRACTIVE = {
 
 
 def write(folder: Path) -> Path:
-    """Write the files of every set, six rows each or ten for several splits; no two splits alike."""
+    """Write the files of every set, six rows each, or ten of several splits, which differ."""
 
     def put(path, text):
         path = folder / path

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from medmt5.models.layers import Keys, Mlp, RMSNorm, dropout
+from medmt5.models.layers import Dense, Keys, Mlp, RMSNorm, dropout
 from medmt5.models.t5 import T5Config
 
 CONFIG = T5Config(
@@ -47,6 +47,18 @@ def test_an_mlp_with_one_activation_has_a_single_kernel_named_wi():
     mlp = Mlp(config, rngs=nnx.Rngs(0))
     assert mlp.wi.kernel[...].shape == (16, 24)
     assert not hasattr(mlp, "wi_0")
+
+
+def test_a_matrix_in_int8_by_hand():
+    init = nnx.initializers.zeros
+    layer = Dense((2, 3), ("embed", "mlp"), init=init, dtype=jnp.bfloat16, rngs=nnx.Rngs(0))
+    layer.kernel = nnx.Param(jnp.array([[127, 1, 0], [-127, 2, 0]], jnp.int8))
+    layer.kernel_scale = nnx.Param(jnp.array([[0.5, 10.0, 1.0]]))
+    x = jnp.array([[3.0, 1.0]])
+    # 0.5 (3 x 127 - 127); 10 (3 + 2); 0.
+    np.testing.assert_array_equal(layer(x), [[127.0, 50.0, 0.0]])
+    gradient = jax.grad(lambda x: layer(x).astype(jnp.float32).sum())(x)
+    np.testing.assert_array_equal(gradient, [[73.5, -43.5]])  # 63.5 + 10; -63.5 + 20
 
 
 def test_dropout_drops_the_same_values_at_every_position():

@@ -1,0 +1,194 @@
+"""Builds: interrupted anywhere and gone on with, refused where they would mix two corpora."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from medmt5.corpus import build, config
+
+TOML = """
+name = "small"
+[[sources]]
+name = "a"
+format = "jsonl"
+paths = "in/*.jsonl"
+[[steps]]
+name = "unicode"
+[[steps]]
+name = "quality"
+"""
+WORDS = "the patient had a fever and was given a drug in the ward of our hospital".split()
+
+
+def text(number):
+    turned = WORDS[number % 7 :] + WORDS[: number % 7]
+    return " ".join([*turned, f"case{number // 2}", *turned[::-1]])
+
+
+@pytest.fixture
+def corpus(tmp_path):
+    """A configuration with two files, in which are short and equal documents."""
+    (tmp_path / "in").mkdir()
+    for name, numbers in (("x", range(0, 12)), ("y", range(9, 20))):
+        lines = [{"id": f"{n}", "text": text(n), "lang": "en"} for n in numbers]
+        lines.append({"id": "short", "text": "too short"})
+        file = "".join(json.dumps(line) + "\n" for line in lines)
+        (tmp_path / f"in/{name}.jsonl").write_text(file + "{broken\n")
+    (tmp_path / "c.toml").write_text(TOML)
+    return tmp_path
+
+
+def load(corpus):
+    return config.load(str(corpus / "c.toml"))
+
+
+def tree(folder):
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in Path(folder).rglob("*")
+        if path.is_file()
+    }
+
+
+class Killed(BaseException):
+    pass
+
+
+class Kill:
+    """Ends the program at the n-th file that is written, before or after it has its name."""
+
+    def __init__(self, monkeypatch, after):
+        self.after, self.left = after, None
+        real = {name: getattr(os, name) for name in ("replace", "remove")}
+        monkeypatch.setattr(os, "replace", lambda *paths: self.at(real["replace"], *paths))
+        # A killed process does not tidy up.
+        monkeypatch.setattr(
+            os, "remove", lambda path: None if self.left == 0 else real["remove"](path)
+        )
+
+    def at(self, function, *arguments):
+        if self.left is not None:
+            self.left -= 1
+            if self.left == 0:
+                if self.after:
+                    function(*arguments)
+                raise Killed
+        return function(*arguments)
+
+
+@pytest.mark.parametrize("after", [True, pytest.param(False, marks=pytest.mark.slow)])
+def test_a_build_that_was_killed_at_any_file_goes_on_to_the_same_bytes(corpus, monkeypatch, after):
+    build.build(load(corpus), str(corpus / "whole"))
+    whole = tree(corpus / "whole")
+    kill, points = Kill(monkeypatch, after), 0
+    while True:
+        points += 1
+        kill.left = points
+        try:
+            build.build(load(corpus), str(corpus / f"killed-{points}"))
+        except Killed:
+            kill.left = None
+            build.build(load(corpus), str(corpus / f"killed-{points}"))
+            assert tree(corpus / f"killed-{points}") == whole, points
+        else:
+            break
+    # Two files: six files each and a result when cleaned, three and a result when finished; then
+    # those of the whole corpus.
+    assert points > 25
+
+
+def test_a_second_build_does_nothing_and_one_of_more_files_reads_only_these(corpus, caplog):
+    caplog.set_level("INFO", logger="medmt5")
+    build.build(load(corpus), str(corpus / "out"), keep_work=True)
+    before = {path: path.stat().st_mtime_ns for path in (corpus / "out").rglob("*")}
+    build.build(load(corpus), str(corpus / "out"), keep_work=True)
+    assert "is built" in caplog.text
+    assert {path: path.stat().st_mtime_ns for path in (corpus / "out").rglob("*")} == before
+    (corpus / "in/z.jsonl").write_text(json.dumps({"id": "z", "text": text(3), "lang": "en"}))
+    caplog.clear()
+    build.build(load(corpus), str(corpus / "out"))
+    assert "cleaning files: 2 of 3 are there" in caplog.text
+    build.build(load(corpus), str(corpus / "new"))
+    assert tree(corpus / "out") == tree(corpus / "new")
+
+
+def test_a_file_that_is_gone_or_changed_leaves_nothing_behind(corpus):
+    build.build(load(corpus), str(corpus / "out"), keep_work=True)
+    (corpus / "in/y.jsonl").unlink()
+    (corpus / "in/x.jsonl").write_text(json.dumps({"id": "0", "text": text(0), "lang": "fr"}))
+    build.build(load(corpus), str(corpus / "out"))
+    build.build(load(corpus), str(corpus / "new"))
+    assert tree(corpus / "out") == tree(corpus / "new")
+    assert sorted(tree(corpus / "out/documents")) == ["fr/a-00000.jsonl.gz"]
+
+
+def test_another_configuration_is_refused_with_what_differs(corpus):
+    build.build(load(corpus), str(corpus / "out"))
+    before = tree(corpus / "out")
+    changed = TOML.replace("in/", "./in/") + 'min_words = 3\n[[steps]]\nname = "personal"\n'
+    (corpus / "c.toml").write_text(changed)
+    with pytest.raises(ValueError) as error:
+        build.build(load(corpus), str(corpus / "out"))
+    assert str(error.value).splitlines()[1:] == [
+        '  sources.a.paths: "in/*.jsonl" -> "./in/*.jsonl"',
+        '  steps (order): ["unicode", "quality"] -> ["unicode", "quality", "personal"]',
+        "  steps.quality.min_words: nothing -> 3",
+    ]
+    assert tree(corpus / "out") == before
+
+
+def test_a_folder_with_other_files_is_refused(corpus):
+    with pytest.raises(ValueError, match="has other files"):
+        build.build(load(corpus), str(corpus / "in"))
+    assert sorted(path.name for path in (corpus / "in").iterdir()) == ["x.jsonl", "y.jsonl"]
+
+
+def test_a_dry_run_writes_nothing(corpus, caplog):
+    caplog.set_level("INFO", logger="medmt5")
+    assert build.build(load(corpus), str(corpus / "out"), dry_run=True) == {}
+    assert not (corpus / "out").exists()
+    assert "read -> unicode -> quality -> duplicates" in caplog.text
+    assert "would read" in caplog.text
+
+
+def test_a_step_that_cannot_work_here_is_told_before_anything_is_read(corpus, monkeypatch):
+    def step(self, document):
+        raise ImportError("no module named ftfy")
+
+    monkeypatch.setattr("medmt5.corpus.steps.unicode.Unicode.__call__", step)
+    with pytest.raises(ValueError, match=r"\[\[steps\]\] unicode: no module named ftfy"):
+        build.build(load(corpus), str(corpus / "out"))
+    assert not (corpus / "out").exists()
+
+
+def test_compression_and_duplicates_can_be_left_out(corpus):
+    (corpus / "c.toml").write_text(
+        TOML + '[duplicates]\nexact = false\nnear = false\n[output]\ncompression = ""\n'
+    )
+    made = build.build(load(corpus), str(corpus / "out"))
+    # 12 and 11 documents, 9 to 11 twice among them.
+    assert made["total"]["counts"]["duplicates"]["en"]["documents"] == 23
+    lines = (corpus / "out/documents/en/a-00000.jsonl").read_text().splitlines()
+    assert json.loads(lines[0]) == {"text": text(0), "id": "0", "source": "a", "language": "en"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("signal_", [signal.SIGKILL, signal.SIGINT])
+def test_a_process_that_is_killed_anywhere_goes_on_to_the_same_bytes(corpus, signal_):
+    build.build(load(corpus), str(corpus / "whole"))
+    command = [sys.executable, "-m", "medmt5.cli", "corpus", "build", str(corpus / "c.toml")]
+    command += ["--workers", "2", "--output"]
+    for wait in (2.5, 4, 5):
+        out = str(corpus / f"out-{wait}")
+        process = subprocess.Popen([*command, out], cwd=Path(__file__).parents[2])
+        time.sleep(wait)
+        process.send_signal(signal_)
+        process.wait()
+        subprocess.run([*command, out], cwd=Path(__file__).parents[2], check=True)
+        assert tree(out) == tree(corpus / "whole")
