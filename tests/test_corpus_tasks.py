@@ -1,8 +1,5 @@
 """Tasks of a built corpus: its languages, rates, held-out documents; inspected and cached."""
 
-import gzip
-import json
-
 import numpy as np
 import pytest
 from medmt5.tasks import corpus as corpus_tasks
@@ -10,6 +7,7 @@ from medmt5.tasks import corpus as corpus_tasks
 from medmt5 import batches, cache_task, inspect_task
 from medmt5.corpus import built
 from medmt5.corpus.documents import Document
+from medmt5.corpus.shards import documents_written
 from medmt5.formats import task
 
 LENGTHS = {"inputs": 32, "targets": 16}
@@ -22,20 +20,16 @@ def text(language, number):
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """60 documents in Spanish in two shards, 20 in Basque."""
-    for language, shards in (("es", 2), ("eu", 1)):
-        path = tmp_path / "corpus" / "documents" / language
-        path.mkdir(parents=True)
-        count = 30 * shards if language == "es" else 20
-        for shard in range(shards):
-            lines = "".join(
-                json.dumps(Document(text(language, n), str(n), "s", language).to_json()) + "\n"
-                for n in range(count)[shard::shards]
-            )
-            if shard:
-                (path / "s-00001.jsonl").write_text(lines)
-            else:
-                (path / "s-00000.jsonl.gz").write_bytes(gzip.compress(lines.encode()))
+    """60 documents in Spanish in two shards, 20 in Basque, in the formats of a build."""
+    for name, language, numbers in (
+        ("s-00000.jsonl.gz", "es", range(0, 60, 2)),
+        ("s-00001.jsonl", "es", range(1, 60, 2)),
+        ("s-00000.tfrecord", "eu", range(20)),
+    ):
+        path = tmp_path / "corpus" / "documents" / language / name
+        with documents_written(str(path)) as write:
+            for n in numbers:
+                write(Document(text(language, n), str(n), "s", language))
     monkeypatch.setenv("MEDMT5_CORPUS_DIR", str(tmp_path / "corpus"))
     monkeypatch.setenv("MEDMT5_CORPUS_HELD_OUT", "4")
     return tmp_path / "corpus"

@@ -161,6 +161,8 @@ def test_a_recipe_says_what_it_requires_and_builds_at_tiny_size(
     recipe, model, data_dir, tmp_path, monkeypatch
 ):
     monkeypatch.setenv("MEDMT5_DATA_DIR", str(data_dir))
+    monkeypatch.setenv("MEDMT5_CORPUS_DIR", str(data_dir / "corpus"))
+    monkeypatch.setenv("MEDMT5_CORPUS_HELD_OUT", "2")
     values = {
         "MODEL_DIR": str(tmp_path / "run"),
         "INITIAL_CHECKPOINT_PATH": model,
@@ -366,7 +368,7 @@ def test_only_launch_imports_gin():
 
 
 def test_only_the_data_edge_imports_tensorflow_and_seqio():
-    edge = {"batches.py", "evaluate.py", "infer.py", "inspect_task.py"}
+    edge = {"batches.py", "evaluate.py", "infer.py", "inspect_task.py", "corpus/records.py"}
     found = importers("tensorflow", "seqio")
     assert "formats/task.py" in found
     assert {name for name in found if not name.startswith("formats/")} <= edge

@@ -15,6 +15,7 @@ from etils import epath
 
 from medmt5.corpus import shards
 from medmt5.corpus.documents import Document
+from medmt5.corpus.manifest import CONFIG, MANIFEST
 
 DOCUMENTS = "documents"
 HELD_OUT = 200  # of so many documents one
@@ -27,8 +28,10 @@ def languages(folder: str) -> list[str]:
     """Languages of a corpus, by the folders of its documents.
 
     Raises:
-      ValueError: no corpus is there.
+      ValueError: no corpus is there, or its build has not ended.
     """
+    if (epath.Path(folder) / CONFIG).exists() and not (epath.Path(folder) / MANIFEST).exists():
+        raise ValueError(f"{folder} has no {MANIFEST}: its build has not ended; run it again")
     documents = epath.Path(folder) / DOCUMENTS
     found = [path.name for path in documents.iterdir()] if documents.exists() else []
     if not found:

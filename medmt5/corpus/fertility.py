@@ -1,7 +1,8 @@
 """How well a vocabulary fits a language: tokens per word, words in one piece, what has no piece.
 
 A word is what steps and manifests count: a run of letters and digits, in scripts without spaces a
-character, so for Chinese and Japanese it is tokens per character.
+character, so for Chinese and Japanese it is tokens per character. A vocabulary without byte pieces
+has one `<unk>` for a run of characters that it lacks: few tokens, and nothing in them.
 """
 
 from __future__ import annotations

@@ -113,7 +113,7 @@ def parts(text: str, limit: int) -> Iterator[str]:
     part: list[str] = []
     length = 0
     # A newline inside a text would be an unknown character to SentencePiece.
-    for word in _words(text, limit):
+    for word in words(text, limit):
         cost = len(word.encode()) + 1
         if part and length + cost > limit:
             yield " ".join(part)
@@ -124,7 +124,7 @@ def parts(text: str, limit: int) -> Iterator[str]:
         yield " ".join(part)
 
 
-def _words(text: str, limit: int) -> Iterator[str]:
+def words(text: str, limit: int) -> Iterator[str]:
     """Words, in pieces where one is longer than the limit, as a Chinese paragraph may be."""
     for word in text.split():
         if len(word.encode()) < limit:

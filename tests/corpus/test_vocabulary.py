@@ -3,12 +3,13 @@
 import argparse
 import gzip
 import json
+from collections import Counter
 
 import pytest
 import sentencepiece
 from sentencepiece import sentencepiece_model_pb2 as model_pb2
 
-from medmt5.corpus import built, fertility, vocabulary
+from medmt5.corpus import built, fertility, sampling, vocabulary
 from medmt5.corpus.documents import Document
 
 KIND = model_pb2.ModelProto.SentencePiece
@@ -53,12 +54,20 @@ def test_in_chinese_a_character_is_a_word_with_or_without_the_mark_of_a_space(ti
 
 def test_shares_are_as_sizes_to_the_power_of_alpha_and_none_is_repeated_too_often():
     # 2 : 1 of 900; b is then taken 3 times.
-    assert vocabulary.shares({"a": 400, "b": 100}, 0.5, 300) == pytest.approx({"a": 200, "b": 100})
+    assert sampling.shares({"a": 400, "b": 100}, 0.5, 300) == pytest.approx({"a": 200, "b": 100})
     # Equal shares of 600 would take c 20 times: it gives 4 times 10, a and b share 560.
-    taken = vocabulary.shares({"a": 500, "b": 90, "c": 10}, 0.0, 600)
+    taken = sampling.shares({"a": 500, "b": 90, "c": 10}, 0.0, 600)
     assert taken == pytest.approx({"a": 280, "b": 280, "c": 40})
-    assert vocabulary.shares({"a": 30, "b": 10}, 1.0, 1e9) == pytest.approx({"a": 30, "b": 10})
-    assert vocabulary.shares({"a": 30, "b": 0}, 0.3, 10) == pytest.approx({"a": 10, "b": 0})
+    assert sampling.shares({"a": 30, "b": 10}, 1.0, 1e9) == pytest.approx({"a": 30, "b": 10})
+    assert sampling.shares({"a": 30, "b": 0}, 0.3, 10) == pytest.approx({"a": 10, "b": 0})
+
+
+def test_shuffled_words_are_as_many_as_were_counted_and_in_an_order_of_the_seed():
+    counts = {"dolor": 150, "de": 60, "疼痛": 1}
+    texts = list(sampling.shuffled(counts, 0))
+    assert [len(text.split()) for text in texts] == [100, 100, 11]
+    assert Counter(" ".join(texts).split()) == counts
+    assert texts == list(sampling.shuffled(counts, 0)) != list(sampling.shuffled(counts, 1))
 
 
 def test_what_is_held_out_depends_on_source_and_id_alone_and_parts_stay_together():
@@ -169,3 +178,11 @@ def test_a_path_that_is_no_corpus_is_refused(tmp_path):
         run(tmp_path / "nowhere", "--size", 400)
     with pytest.raises(ValueError, match="holds no corpus"):
         built.languages(str(tmp_path))
+
+
+def test_a_corpus_is_not_read_before_its_build_has_ended(corpus):
+    (corpus / "config.toml").write_text("")
+    with pytest.raises(ValueError, match="its build has not ended"):
+        built.languages(str(corpus))
+    (corpus / "manifest.json").write_text("{}")
+    assert built.languages(str(corpus)) == ["es", "zh"]

@@ -69,4 +69,8 @@ def write(folder: Path) -> Path:
                 rows(f"general/{languages}-{name}{suffix}.jsonl", row, count)
     for lang in raw_text.LANGUAGES:
         rows(f"raw/{lang}/{lang}-text.jsonl", {"text": "A patient came with a cough. " * 9})
+    for lang in ("en", "es"):
+        documents = [{"text": "A patient coughs. " * 9, "source": "s", "language": lang}] * 20
+        lines = (json.dumps(text | {"id": str(n)}) + "\n" for n, text in enumerate(documents))
+        put(f"corpus/documents/{lang}/s-00000.jsonl", "".join(lines))
     return folder

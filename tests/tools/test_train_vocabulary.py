@@ -107,6 +107,10 @@ def test_long_text_is_cut_not_dropped():
     parts = list(sentencepiece_model.parts("uno dos\ntres " * 100, 40))
     assert all(len(part.encode()) <= 40 for part in parts)
     assert " ".join(parts).split() == "uno dos tres".split() * 100
+    # Chinese paragraphs have no spaces.
+    parts = list(sentencepiece_model.parts("头痛发热" * 100, 40))
+    assert all(len(part.encode()) <= 40 for part in parts)
+    assert "".join(parts).replace(" ", "") == "头痛发热" * 100
 
 
 @pytest.mark.parametrize(("size", "message"), [(359, "at least 360"), (5000, "smaller size")])
