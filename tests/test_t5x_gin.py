@@ -227,7 +227,7 @@ def test_a_misspelt_macro_is_still_refused(tmp_path):
         ("from t5x import utils\nutils.DatasetConfig.bach_size = 3", "bach_size"),
         ("import t5.data.mixtures", "t5.data.mixtures registers .* pip install t5"),
         ("from t5x.contrib.moe import models", "mixtures of experts are not .*EncoderDecoderModel"),
-        ("from t5x import checkpoints\nX = @checkpoints.SaveBestCheckpointer", "keep = None"),
+        ("from t5x import checkpoints\nX = @checkpoints.SaveBestCheckpointer", "BEST_METRIC"),
     ],
 )
 def test_what_is_not_known_is_named(text, message, tmp_path, monkeypatch):
