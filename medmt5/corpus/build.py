@@ -22,7 +22,7 @@ from typing import Any
 from etils import epath
 
 from medmt5 import __version__
-from medmt5.corpus import card, engine, manifest, matching, page, shards
+from medmt5.corpus import card, engine, manifest, matching, page, records, shards
 from medmt5.corpus.config import CorpusConfig
 from medmt5.corpus.documents import Document
 from medmt5.corpus.steps.language import LANGUAGES
@@ -77,6 +77,7 @@ def build(
         " -> ".join(shards.stages(config)),
     )
     manifest.check_folder(output, config)
+    records.check(config.output.format, output)
     if dry_run:
         for (source, path), size in zip(files, sizes, strict=True):
             log.info("would read %s (%s, %.1f MB)", path, source.name, size / 1e6)

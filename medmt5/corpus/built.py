@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 from etils import epath
 
-from medmt5.corpus import shards
+from medmt5.corpus import records, shards
 from medmt5.corpus.documents import Document
 from medmt5.corpus.manifest import CONFIG, MANIFEST
 
@@ -21,7 +21,7 @@ DOCUMENTS = "documents"
 HELD_OUT = 200  # of so many documents one
 # What steps and readers add to ids: the parts of one document belong on one side.
 _PART = re.compile(r"(?<=.)(#\d+)+$")
-_SUFFIXES = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".tfrecord")
+_SUFFIXES = (".jsonl", ".jsonl.gz", ".jsonl.zst", *records.SUFFIXES)
 
 
 def languages(folder: str) -> list[str]:

@@ -28,12 +28,13 @@ from etils import epath
 
 from medmt5.corpus.readers import READERS, inputs, reader_of
 from medmt5.corpus.readers.base import Reader
+from medmt5.corpus.records import RECORDS
 from medmt5.corpus.settings import check_keys, check_one, check_settings, made
 from medmt5.corpus.steps import STEPS
 from medmt5.files import absolute, is_remote
 
 COMPRESSIONS = ("gz", "zst", "")
-FORMATS = ("jsonl", "tfrecord")
+FORMATS = ("jsonl", *RECORDS)
 # Settings of steps that are paths: files and patterns, or a table of files.
 STEP_PATHS = {"contamination": "files", "medical": "keywords"}
 _VARIABLE = re.compile(r"\$(?:(\w+)|\{(\w+)\})")
@@ -110,8 +111,8 @@ class Output:
     @property
     def suffix(self) -> str:
         """How the names of shards end."""
-        if self.format == "tfrecord":
-            return ".tfrecord"
+        if self.format in RECORDS:
+            return RECORDS[self.format][0]
         return ".jsonl" + (f".{self.compression}" if self.compression else "")
 
 

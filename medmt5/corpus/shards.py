@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import gzip
 import hashlib
 import json
 import os
+import zlib
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-from medmt5.corpus import matching, opening
+from medmt5.corpus import matching, opening, records
 from medmt5.corpus.config import CorpusConfig, Source
 from medmt5.corpus.documents import Bad, Document, Removed
 from medmt5.corpus.storage import digest, opened, target, written
@@ -249,10 +251,8 @@ class _Samples:
 @contextlib.contextmanager
 def documents_written(path: str) -> Iterator[Any]:
     """A function that takes documents and writes them, in the format of the file's name."""
-    if path.endswith(".tfrecord"):
-        from medmt5.corpus.records import RecordWriter
-
-        with target(path) as temporary, RecordWriter(temporary) as writer:
+    if path.endswith(records.SUFFIXES):
+        with target(path) as temporary, records.RecordWriter(temporary, path) as writer:
             yield writer.write
         return
     with written(path) as file:
@@ -260,15 +260,28 @@ def documents_written(path: str) -> Iterator[Any]:
 
 
 def read_documents(path: str) -> Iterator[Document]:
-    """Documents of a shard."""
-    if path.endswith(".tfrecord"):
-        from medmt5.corpus.records import read_records
+    """Documents of a shard.
 
-        yield from read_records(path)
+    Raises:
+      ValueError: the shard is broken.
+    """
+    if path.endswith(records.SUFFIXES):
+        yield from records.read_records(path)
         return
-    with opened(path) as file:
-        for number, raw in enumerate(file, 1):
-            yield Document.from_json(json.loads(raw), f"{path}:{number}")
+    number = 0
+    try:
+        with opened(path) as file:
+            for number, raw in enumerate(file, 1):
+                yield Document.from_json(_parsed(raw, path, number), f"{path}:{number}")
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise ValueError(f"{path} is broken after line {number}: {error}") from error
+
+
+def _parsed(raw: bytes, path: str, number: int) -> Any:
+    try:
+        return json.loads(raw)
+    except ValueError as error:
+        raise ValueError(f"{path}:{number} is no JSON: {error}") from error
 
 
 def line(record: dict[str, Any]) -> bytes:

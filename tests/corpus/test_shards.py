@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medmt5.corpus import config, matching, rows, shards
+from medmt5.corpus import config, matching, records, rows, shards
 from medmt5.corpus.documents import Document
 from medmt5.corpus.steps.unicode import Unicode
 from medmt5.corpus.storage import opened, written
@@ -148,17 +148,38 @@ def test_memory_does_not_grow_with_the_file(tmp_path, monkeypatch):
     assert peak(tmp_path, monkeypatch, 800) - peak(tmp_path, monkeypatch, 200) < 2**18
 
 
-@pytest.mark.slow
-def test_records_of_tensorflow_are_the_documents(tmp_path):
-    pytest.importorskip("tensorflow")
-    path = str(tmp_path / "a.tfrecord")
+# TensorFlow takes seconds to import.
+@pytest.mark.parametrize(
+    "suffix",
+    [".jsonl.gz", ".array_record", pytest.param(".tfrecord", marks=pytest.mark.slow)],
+)
+def test_a_shard_holds_the_documents_and_a_broken_one_is_named(tmp_path, suffix):
+    path = tmp_path / f"a{suffix}"
     documents = [Document("ä 1", "x", "s", "de", title="t"), Document("b", "y", "s")]
     written_bytes = []
     for _ in range(2):
-        with shards.documents_written(path) as write:
+        with shards.documents_written(str(path)) as write:
             for document in documents:
                 write(document)
-        with open(path, "rb") as file:
-            written_bytes.append(file.read())
-    assert list(shards.read_documents(path)) == documents
+        written_bytes.append(path.read_bytes())
+    assert list(shards.read_documents(str(path))) == documents
     assert written_bytes[0] == written_bytes[1]
+    path.write_bytes(written_bytes[0][:-10])
+    with pytest.raises(ValueError, match=f"{path} is .*(broken|cut off)"):
+        list(shards.read_documents(str(path)))
+
+
+def test_a_broken_line_of_a_shard_is_named(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"text": "x", "id": "1", "source": "s"}\n{"text": "x", "i\n')
+    with pytest.raises(ValueError, match=f"{path}:2 is no JSON"):
+        list(shards.read_documents(str(path)))
+
+
+def test_formats_that_cannot_be_written_are_refused_at_the_beginning(monkeypatch):
+    records.check("jsonl", "gs://bucket/corpus")
+    with pytest.raises(ValueError, match="does not write to gs://bucket/corpus"):
+        records.check("arrayrecord", "gs://bucket/corpus")
+    monkeypatch.setitem(records.RECORDS, "tfrecord", (".tfrecord", "not_installed.module"))
+    with pytest.raises(ValueError, match="'tfrecord' needs not_installed; pip install"):
+        records.check("tfrecord", "corpus")
