@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from collections.abc import Sequence
+from typing import Any
 
 from etils import epath
 
@@ -25,6 +27,24 @@ def write_text(path: str, text: str) -> None:
     temporary = target.with_name(target.name + ".tmp")
     temporary.write_text(text, encoding="utf-8")
     temporary.replace(target)
+
+
+def read_json_object(path: str) -> dict[str, Any]:
+    """What a JSON file of a model's folder holds.
+
+    Raises:
+      ValueError: it is missing, not JSON, or no object.
+    """
+    file = epath.Path(path)
+    if not file.is_file():
+        raise ValueError(f"{path} is missing; copy the folder again, or give another")
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is not JSON ({error}); copy or export it again") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} holds a {type(content).__name__}, not a JSON object")
+    return content
 
 
 MANIFEST = "SHA256SUMS"

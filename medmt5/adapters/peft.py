@@ -20,7 +20,7 @@ import numpy as np
 from medmt5.adapters import peft_lora, peft_prompt
 from medmt5.convert import safetensors
 from medmt5.convert.source import checked_formats, expected_shapes, listing
-from medmt5.files import check_manifest, write_manifest, write_text
+from medmt5.files import check_manifest, read_json_object, write_manifest, write_text
 from medmt5.models.lora import LoraConfig
 from medmt5.models.soft_prompt import PromptConfig
 from medmt5.models.t5 import T5Config
@@ -147,9 +147,9 @@ def read_adapter(folder: str, config: T5Config) -> Adapter:
     if not os.path.isdir(folder):
         raise ValueError(f"{folder} is no folder; give one with {CONFIG} and {WEIGHTS}")
     check_manifest(folder)
-    options, own = _read_json(folder, CONFIG), {}
+    options, own = read_json_object(os.path.join(folder, CONFIG)), {}
     if os.path.exists(os.path.join(folder, OURS)):
-        own = _read_json(folder, OURS)
+        own = read_json_object(os.path.join(folder, OURS))
     tensors = _read_header(folder)
     try:
         lora, prompt, arrays = _read(options, own, tensors, config)
@@ -176,7 +176,7 @@ def base_of(folder: str) -> str:
     Raises:
       ValueError: the folder holds no adapter, or a damaged one.
     """
-    return _base(_read_json(folder, CONFIG))
+    return _base(read_json_object(os.path.join(folder, CONFIG)))
 
 
 def _base(options: Mapping[str, Any]) -> str:
@@ -249,17 +249,3 @@ def _read_header(folder: str) -> dict[str, safetensors.Tensor]:
             "is accepted. Make one where you trust the file: PEFT's save_pretrained(FOLDER)"
         )
     raise ValueError(f"{path} is missing; copy the folder again")
-
-
-def _read_json(folder: str, name: str) -> dict[str, Any]:
-    path = os.path.join(folder, name)
-    if not os.path.isfile(path):
-        raise ValueError(f"{path} is missing; give a folder of PEFT's making")
-    try:
-        with open(path, encoding="utf-8") as file:
-            value = json.load(file)
-    except (ValueError, RecursionError, OSError) as error:
-        raise ValueError(f"{path} is no JSON: {error}") from error
-    if not isinstance(value, dict):
-        raise ValueError(f"{path} holds no JSON object")
-    return value

@@ -23,7 +23,7 @@ from medmt5.convert.source import (
     vocabulary_beside,
 )
 from medmt5.convert.tokenizer import read_added
-from medmt5.files import is_remote
+from medmt5.files import is_remote, read_json_object
 from medmt5.models.t5 import T5Config
 
 CONFIG = "config.json"
@@ -133,7 +133,7 @@ def open_source(path: str) -> HuggingFaceSource:
             raise ValueError(_refusal(path))
         path = os.path.dirname(path) or "."
     tensors = read_headers(path)
-    described = _read_json(os.path.join(path, CONFIG))
+    described = read_json_object(os.path.join(path, CONFIG))
     config = _config(path, described, tensors)
     table = names(config)
     if "lm_head.weight" not in tensors and not config.logits_via_embedding:
@@ -162,7 +162,7 @@ def open_source(path: str) -> HuggingFaceSource:
     )
     source.tensors, source.table = tensors, table
     if os.path.exists(os.path.join(path, FORMATS)):
-        source.formats = checked_formats(_read_json(os.path.join(path, FORMATS)), path)
+        source.formats = checked_formats(read_json_object(os.path.join(path, FORMATS)), path)
     elif formats := _formats_of_added(path, config.vocab_size):
         source.formats = formats
     return source
@@ -208,7 +208,7 @@ def read_headers(path: str) -> dict[str, safetensors.Tensor]:
         files = {WEIGHTS: None}
     elif os.path.exists(index):
         files = {}
-        weight_map = _read_json(index).get("weight_map")
+        weight_map = read_json_object(index).get("weight_map")
         if not isinstance(weight_map, dict):
             raise ValueError(f"{index} has no weight_map; it is damaged")
         for tensor, file in weight_map.items():
@@ -232,19 +232,6 @@ def read_headers(path: str) -> dict[str, safetensors.Tensor]:
             raise ValueError(f"{full} does not hold {absent[0]}, which {INDEX} says is there")
         tensors |= held
     return tensors
-
-
-def _read_json(path: str) -> dict[str, Any]:
-    if not os.path.exists(path):
-        raise ValueError(f"{path} is missing")
-    try:
-        with open(path, encoding="utf-8") as file:
-            value = json.load(file)
-    except (ValueError, RecursionError, OSError) as error:
-        raise ValueError(f"{path} is no JSON: {error}") from error
-    if not isinstance(value, dict):
-        raise ValueError(f"{path} holds no JSON object")
-    return value
 
 
 def _config(path: str, given: dict[str, Any], tensors: dict[str, Any]) -> T5Config:

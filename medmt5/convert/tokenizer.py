@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from etils import epath
 
-from medmt5.files import absolute, write_text
+from medmt5.files import absolute, read_json_object, write_text
 from medmt5.vocabulary import PAD_ID, Vocabulary
 
 FAMILIES = ("mt5", "t5", "umt5")
@@ -333,12 +334,4 @@ def _copy(source: str, target: str) -> None:
 
 def _read_json(folder: str, name: str) -> dict[str, Any]:
     path = epath.Path(folder, name)
-    if not path.is_file():
-        return {}
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is not JSON ({error}); copy or export it again") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{path} holds a {type(content).__name__}, not a JSON object")
-    return content
+    return read_json_object(os.fspath(path)) if path.is_file() else {}

@@ -281,7 +281,7 @@ def _parsed(raw: bytes, path: str, number: int) -> Any:
     try:
         return json.loads(raw)
     except ValueError as error:
-        raise ValueError(f"{path}:{number} is no JSON: {error}") from error
+        raise ValueError(f"{path}:{number} is not JSON: {error}") from error
 
 
 def line(record: dict[str, Any]) -> bytes:

@@ -348,11 +348,11 @@ def test_a_folder_that_is_incomplete_or_damaged_is_refused(base, folder, tmp_pat
     (folder / "adapter_model.bin").write_bytes(b"")
     refused("adapter_model.bin is a pickle")
     (folder / CONFIG).write_text("[]")
-    refused(f"{CONFIG} holds no JSON object")
+    refused(f"{CONFIG} holds a list, not a JSON object")
     (folder / CONFIG).write_text("{")
     refused(f"{CONFIG} is no JSON")
     (folder / CONFIG).unlink()
-    refused(f"{CONFIG} is missing; give a folder of PEFT's making")
+    refused(f"{CONFIG} is missing; copy the folder again")
 
 
 def test_an_option_that_is_not_known_is_named_and_passed_over(base, folder, caplog):

@@ -247,10 +247,10 @@ def elsewhere(folder):
             "00002-of-00003.* is missing",
         ),
         (lambda f: (f / "config.json").unlink(), "config.json is missing"),
-        (lambda f: (f / "config.json").write_text("{"), "config.json is no JSON"),
-        (lambda f: (f / "config.json").write_text("[" * 100_000), "config.json is no JSON"),
+        (lambda f: (f / "config.json").write_text("{"), "config.json is not JSON"),
+        (lambda f: (f / "config.json").write_text("[" * 100_000), "config.json is not JSON"),
         (lambda f: (f / "medmt5.json").write_text('{"formats": [1]}'), "`formats` must map task"),
-        (lambda f: (f / huggingface.INDEX).write_text("[]"), "holds no JSON object"),
+        (lambda f: (f / huggingface.INDEX).write_text("[]"), "holds a list, not a JSON object"),
         (lambda f: (f / huggingface.INDEX).write_text("{}"), "has no weight_map"),
         (
             lambda f: shutil.copy(

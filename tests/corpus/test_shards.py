@@ -172,7 +172,7 @@ def test_a_shard_holds_the_documents_and_a_broken_one_is_named(tmp_path, suffix)
 def test_a_broken_line_of_a_shard_is_named(tmp_path):
     path = tmp_path / "a.jsonl"
     path.write_text('{"text": "x", "id": "1", "source": "s"}\n{"text": "x", "i\n')
-    with pytest.raises(ValueError, match=f"{path}:2 is no JSON"):
+    with pytest.raises(ValueError, match=f"{path}:2 is not JSON"):
         list(shards.read_documents(str(path)))
 
 
