@@ -19,8 +19,8 @@ from flax import nnx
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Int, UInt32
 
+from medmt5.adafactor import factored_axes
 from medmt5.models.t5 import T5Config, Transformer
-from medmt5.optimizers import factored_axes
 from medmt5.partitioning import RULES, Rules, parameter_sharding, replicated
 
 Params = dict[str, Any]

@@ -208,7 +208,7 @@ def our_step(step: Step) -> dict[str, Any]:
     """Our step as `train.train` runs it, on one device."""
     import jax
 
-    from medmt5.optimizers import adafactor
+    from medmt5.adafactor import adafactor
     from medmt5.partitioning import batch_sharding, make_mesh
     from medmt5.state import Architecture, init_state
     from medmt5.step import Batch, LossConfig, jitted_train_step

@@ -24,8 +24,8 @@ from bench_train_worker import (
 from flax.traverse_util import unflatten_dict
 
 from medmt5 import batches, decoding, step
+from medmt5.adafactor import adafactor
 from medmt5.models.t5 import T5Config
-from medmt5.optimizers import adafactor
 from medmt5.state import Architecture, TrainState, flat_params
 
 LOSS = step.LossConfig(z_loss=0.0)  # PyTorch's model has no z-loss

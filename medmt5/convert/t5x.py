@@ -20,6 +20,7 @@ import numpy as np
 from flax import serialization
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+from medmt5.adafactor import SLOTS, factored_axes
 from medmt5.convert import arrays
 from medmt5.convert.source import (
     Source,
@@ -30,7 +31,6 @@ from medmt5.convert.source import (
 )
 from medmt5.files import is_remote
 from medmt5.models.t5 import T5Config
-from medmt5.optimizers import SLOTS, factored_axes
 
 INDEX = "checkpoint"
 VERSION = 3
