@@ -40,7 +40,7 @@ def read_json_object(path: str) -> dict[str, Any]:
         raise ValueError(f"{path} is missing; copy the folder again, or give another")
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
+    except (ValueError, RecursionError, OSError) as error:
         raise ValueError(f"{path} is not JSON ({error}); copy or export it again") from error
     if not isinstance(content, dict):
         raise ValueError(f"{path} holds a {type(content).__name__}, not a JSON object")

@@ -350,7 +350,7 @@ def test_a_folder_that_is_incomplete_or_damaged_is_refused(base, folder, tmp_pat
     (folder / CONFIG).write_text("[]")
     refused(f"{CONFIG} holds a list, not a JSON object")
     (folder / CONFIG).write_text("{")
-    refused(f"{CONFIG} is no JSON")
+    refused(f"{CONFIG} is not JSON")
     (folder / CONFIG).unlink()
     refused(f"{CONFIG} is missing; copy the folder again")
 
