@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -11,6 +10,8 @@ import jax.numpy as jnp
 import optax
 from flax.traverse_util import unflatten_dict
 from jaxtyping import Array, Int
+
+from medmt5.patterns import compiled
 
 
 class AdafactorState(NamedTuple):
@@ -89,7 +90,7 @@ def adafactor(
 
     Source: Shazeer and Stern 2018; names, defaults and order of operations as in T5X.
     """
-    always = re.compile(always_factor)
+    always = compiled(always_factor, "always_factor")
 
     def axes_of(name: str, shape: Sequence[int]) -> tuple[int, int] | None:
         if not factored:
@@ -99,7 +100,7 @@ def adafactor(
 
     def init(params: Any) -> AdafactorState:
         slots: dict[str, dict[str, Array]] = {"v_row": {}, "v_col": {}, "v": {}, "m": {}}
-        for name, param in named(params):
+        for name, param in _named(params):
             axes = axes_of(name, param.shape)
             if axes:
                 slots["v_row"][name] = jnp.zeros(param.shape[axes[0]], jnp.float32)
@@ -113,7 +114,7 @@ def adafactor(
     def update(grads: Any, state: AdafactorState, params: Any = None):
         if params is None:
             raise ValueError("adafactor needs the parameters: call update(grads, state, params)")
-        old = {slot: dict(named(getattr(state, slot))) for slot in SLOTS}
+        old = {slot: dict(_named(getattr(state, slot))) for slot in SLOTS}
         new: dict[str, dict[str, Array]] = {slot: {} for slot in SLOTS}
         rate = learning_rate(state.count) if callable(learning_rate) else learning_rate
         t = (state.count - step_offset + 1).astype(jnp.float32)
@@ -123,7 +124,7 @@ def adafactor(
         if weight_decay_rate_lr_exponent:
             shrink = (weight_decay_rate or 1.0) * rate**weight_decay_rate_lr_exponent
         if global_norm_clip_threshold:
-            norm = jnp.sqrt(sum(jnp.sum(jnp.square(g)) for _, g in named(grads)))
+            norm = jnp.sqrt(sum(jnp.sum(jnp.square(g)) for _, g in _named(grads)))
             scale = jnp.minimum(1.0, global_norm_clip_threshold / norm)
             grads = jax.tree.map(lambda g: g * scale, grads)
 
@@ -184,7 +185,7 @@ def _name(path: Any) -> str:
     return "/".join(str(key.key) for key in path)
 
 
-def named(tree: Any) -> list[tuple[str, Array]]:
+def _named(tree: Any) -> list[tuple[str, Array]]:
     """Leaves of nested dictionaries by full name; a masked parameter is no leaf."""
     return [(_name(path), leaf) for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]]
 

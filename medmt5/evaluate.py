@@ -17,7 +17,7 @@ from typing import Any
 import jax
 from jax.sharding import Mesh
 
-from medmt5 import batches, metrics, optimizers, partitioning, restore, step
+from medmt5 import batches, metrics, optimizer_options, partitioning, restore, step
 from medmt5.adapters.adapted import open_with
 from medmt5.adapters.prompt_tasks import Prompted, show_prompts
 from medmt5.batches import DatasetConfig, Table
@@ -223,10 +223,10 @@ class Evaluations:
     def run(self, state: TrainState, mesh: Mesh, output_dir: str) -> dict[str, float]:
         """All scores as one flat mapping; predictions go to `output_dir`.
 
-        Where the optimiser keeps averages of the parameters (`optimizers.with_ema`), they are what
+        Where the optimiser keeps averages of the parameters (`with_ema`), they are what
         is evaluated.
         """
-        if (averages := optimizers.ema_params(state.opt_state)) is not None:
+        if (averages := optimizer_options.ema_params(state.opt_state)) is not None:
             state = state._replace(params=averages)
         values: dict[str, float] = {}
         if self.losses and self.loss_tables:

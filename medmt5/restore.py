@@ -25,7 +25,8 @@ from medmt5.convert.fingerprint import fingerprint
 from medmt5.convert.own import OwnSource, open_base
 from medmt5.convert.source import Source, check_parameters, listing, open_source
 from medmt5.models import lora, quantized, soft_prompt
-from medmt5.optimizers import EMA_SLOT
+from medmt5.optimizer_options import EMA_SLOT
+from medmt5.patterns import compiled
 from medmt5.state import (
     Architecture,
     Params,
@@ -69,10 +70,7 @@ class RestoreCheckpointConfig:
             if len(pair) != 2:
                 raise ValueError(f"assignment_map has {pair!r}; use pairs (pattern, name or None)")
         for pattern in (*(pair[0] for pair in self.assignment_map), self.resize):
-            try:
-                re.compile(pattern)
-            except re.error as error:
-                raise ValueError(f"{pattern!r} is no regular expression: {error}") from error
+            compiled(pattern, "pattern")
 
 
 class Plan(NamedTuple):

@@ -7,7 +7,6 @@ Full tuning, adapters and prompts differ only in which parameters train: the fil
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Callable, Container
 from typing import Any, NamedTuple
 
@@ -22,6 +21,7 @@ from jaxtyping import Array, Int, UInt32
 from medmt5.adafactor import factored_axes
 from medmt5.models.t5 import T5Config, Transformer
 from medmt5.partitioning import RULES, Rules, parameter_sharding, replicated
+from medmt5.patterns import compiled
 
 Params = dict[str, Any]
 
@@ -90,9 +90,9 @@ def split_trainable(params: Params, trainable: str) -> tuple[Params, Params]:
     """Split a parameter tree by a regular expression over full names (`encoder/.*`).
 
     Raises:
-      ValueError: nothing matches.
+      ValueError: no regular expression, or nothing matches.
     """
-    pattern = re.compile(trainable)
+    pattern = compiled(trainable, "trainable pattern")
     chosen: Params = {}
     rest: Params = {}
     for path, leaf in flat_params(params).items():

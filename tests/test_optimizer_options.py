@@ -8,7 +8,7 @@ import pytest
 import tiny
 from jax.sharding import PartitionSpec
 
-from medmt5 import launch, optimizers, partitioning
+from medmt5 import launch, optimizer_options, optimizers, partitioning
 from medmt5.checkpoints import CheckpointConfig, Checkpoints
 from medmt5.models.lora import PARAMETERS, LoraConfig
 from medmt5.state import Architecture, flat_leaves, flat_params, parameter_of, split_trainable
@@ -46,7 +46,7 @@ def test_groups_step_as_separate_optimisers_on_the_parts_do():
     # Clipping inside one, a schedule, momentum and factored moments.
     ours = optax.chain(optax.clip_by_global_norm(0.5), optax.adam(lambda step: 0.1 * (step + 1)))
     other = optimizers.adafactor(0.3, min_dim_size_to_factor=2, beta1=0.9)
-    both = optimizers.grouped(ours, (("decoder/.*", other),))
+    both = optimizer_options.grouped(ours, (("decoder/.*", other),))
     gradients = [GRADS, jax.tree.map(jnp.negative, GRADS), GRADS]
     params, state = steps(both, PARAMS, gradients)
     for optimizer, stack, own in (
@@ -60,13 +60,13 @@ def test_groups_step_as_separate_optimisers_on_the_parts_do():
 
 
 def test_a_factor_multiplies_the_rate_and_the_first_pattern_that_matches_counts():
-    optimizer = optimizers.grouped(
+    optimizer = optimizer_options.grouped(
         optax.sgd(1.0), (("encoder/w", optax.sgd(3.0)), ("encoder/.*", 0.5), (".*/w", 0.25))
     )
     # The gradients' first values are 1 - 3.5, 3 - 3.5 and 4 - 3.5.
     assert moved(optimizer) == {"encoder/w": 7.5, "encoder/b": 0.25, "decoder/w": -0.125}
     # The state is the default's own: a factor can be changed while a run goes on.
-    scaled = optimizers.grouped(optax.adam(0.1), (("decoder/.*", 0.1),))
+    scaled = optimizer_options.grouped(optax.adam(0.1), (("decoder/.*", 0.1),))
     assert same(scaled.init(PARAMS).default, optax.adam(0.1).init(PARAMS))
 
 
@@ -82,12 +82,12 @@ def test_a_factor_multiplies_the_rate_and_the_first_pattern_that_matches_counts(
         ((("encoder/.*", 0.0),), "factor above 0.* train.trainable freezes"),
         ((("encoder/.*", optax.sgd),), "use pairs"),
         ((("encoder/(", 0.5),), r"'encoder/\(' is no regular expression"),
-        (((".*/w", optimizers.with_ema(optax.sgd(1.0), 0.9)),), "put it around"),
+        (((".*/w", optimizer_options.with_ema(optax.sgd(1.0), 0.9)),), "put it around"),
     ],
 )
 def test_a_group_that_does_nothing_or_is_none_is_named(groups, message):
     with pytest.raises(ValueError, match=message):
-        optimizers.grouped(optax.sgd(1.0), groups).init(PARAMS)
+        optimizer_options.grouped(optax.sgd(1.0), groups).init(PARAMS)
 
 
 # Clipping
@@ -95,31 +95,32 @@ def test_a_group_that_does_nothing_or_is_none_is_named(groups, message):
 
 def test_clipping_sees_the_gradients_of_all_groups_and_has_no_state():
     groups = (("decoder/.*", optax.sgd(2.0)),)
-    optimizer = optimizers.with_options(optax.sgd(1.0), groups=groups, gradient_clip=0.25)
+    optimizer = optimizer_options.with_options(optax.sgd(1.0), groups=groups, gradient_clip=0.25)
     # Gradients -2.5 -1.5 -0.5, 0.5 1.5 2.5 3.5: squares 6.25 + 2.25 + 0.25 + 0.25 + 2.25 + 6.25 +
     # 12.25 = 29.75.
     scale = 0.25 / 29.75**0.5
     expected = {"encoder/w": 2.5 * scale, "encoder/b": 0.5 * scale, "decoder/w": -1.0 * scale}
     assert moved(optimizer) == pytest.approx(expected, rel=1e-5)  # float32 differences from up to 4
     plain = optimizers.adafactor()
-    clipped = optimizers.with_options(plain, gradient_clip=1.0)
+    clipped = optimizer_options.with_options(plain, gradient_clip=1.0)
     assert same(clipped.init(PARAMS), plain.init(PARAMS))
     with pytest.raises(ValueError, match="GRADIENT_CLIP is 0; use a norm above 0, or None"):
-        optimizers.with_options(plain, gradient_clip=0)
+        optimizer_options.with_options(plain, gradient_clip=0)
 
 
 # The average
 
 
 def test_the_average_of_three_steps_worked_by_hand():
-    optimizer = optax.chain(optimizers.with_ema(optax.sgd(1.0), 0.5))
+    optimizer = optax.chain(optimizer_options.with_ema(optax.sgd(1.0), 0.5))
     params = {"x": jnp.array([8.0])}
     state = optimizer.init(params)
-    assert optimizers.ema_params(state)["x"] is not params["x"]  # both are given up in a step
+    # Both are given up in a step.
+    assert optimizer_options.ema_params(state)["x"] is not params["x"]
     seen = []
     for gradient in (1.0, 2.0, 4.0):  # 8 -> 7 -> 5 -> 1
         params, state = steps(optimizer, params, [{"x": jnp.array([gradient])}], state)
-        seen.append(float(optimizers.ema_params(state)["x"][0]))
+        seen.append(float(optimizer_options.ema_params(state)["x"][0]))
     assert params["x"] == 1.0
     # Weights 1; 1/2 1; 1/4 1/2 1, each divided by their sum; the initial 8 has none.
     expected = [7.0, (7 / 2 + 5) / 1.5, (7 / 4 + 5 / 2 + 1) / 1.75]
@@ -127,15 +128,16 @@ def test_the_average_of_three_steps_worked_by_hand():
 
 
 def test_an_average_is_found_in_any_state_and_gradients_averages_are_none():
-    inside = optax.chain(optax.clip(1.0), optimizers.with_ema(optax.adam(0.1), 0.9))
-    assert same(optimizers.ema_params((inside.init(PARAMS),)), PARAMS)
-    assert optimizers.ema_params(optax.chain(optax.ema(0.9), optax.adam(0.1)).init(PARAMS)) is None
+    inside = optax.chain(optax.clip(1.0), optimizer_options.with_ema(optax.adam(0.1), 0.9))
+    assert same(optimizer_options.ema_params((inside.init(PARAMS),)), PARAMS)
+    of_gradients = optax.chain(optax.ema(0.9), optax.adam(0.1))
+    assert optimizer_options.ema_params(of_gradients.init(PARAMS)) is None
 
 
 @pytest.mark.parametrize("decay", [0.0, 1.0, 1.5])
 def test_a_decay_that_is_none_is_refused(decay):
     with pytest.raises(ValueError, match=f"EMA_DECAY is {decay}; use a number between 0 and 1"):
-        optimizers.with_ema(optax.sgd(1.0), decay)
+        optimizer_options.with_ema(optax.sgd(1.0), decay)
 
 
 # In a state: bytes, places, saving
@@ -143,7 +145,7 @@ def test_a_decay_that_is_none_is_refused(decay):
 
 def everything():
     """Every option; the decoder's matrices are factored, the encoder has Adam's two slots."""
-    return optimizers.with_options(
+    return optimizer_options.with_options(
         optax.adam(0.1),
         groups=(("encoder/layers_0/mlp/.*", 0.5), ("decoder/.*", FACTORED)),
         gradient_clip=1.0,
@@ -156,7 +158,7 @@ FACTORED = optimizers.adafactor(0.1, min_dim_size_to_factor=1)
 
 def test_only_what_trains_has_bytes_in_the_state():
     groups = ((".*/lora/b", optimizers.adafactor(0.1)),)
-    optimizer = optimizers.with_options(optax.adam(0.1), groups=groups, ema_decay=0.9)
+    optimizer = optimizer_options.with_options(optax.adam(0.1), groups=groups, ema_decay=0.9)
     architecture = Architecture.t5(tiny.config(lora=LoraConfig(rank=2, pattern="encoder/.*")))
     params, _ = split_trainable(architecture.shapes, PARAMETERS)
     sizes = {name: 4 * leaf.size for name, leaf in flat_params(params).items()}
@@ -265,7 +267,7 @@ def test_a_recipe_gives_groups_schedules_of_their_own_clips_and_averages(optimiz
     expected = {"encoder/w": 0.5, "encoder/b": 0.5, "decoder/w": -0.25}
     assert moved(optimizer) == pytest.approx(expected, rel=1e-5)  # float32 differences from up to 4
     params, state = steps(optimizer, PARAMS, [GRADS])
-    average = float(optimizers.ema_params(state)["encoder"]["b"][0])
+    average = float(optimizer_options.ema_params(state)["encoder"]["b"][0])
     assert average == pytest.approx(float(params["encoder"]["b"][0]), rel=1e-6)  # float32
     # Clipping shows in the moments: the last of 29.75's squares, times (0.25 / sqrt(29.75))^2.
     moment = float(state.inner.default.v["decoder"]["w"][1, 1])

@@ -12,7 +12,7 @@ import pytest
 import tiny
 from tiny import Run
 
-from medmt5 import checkpoints, optimizers, partitioning, restore
+from medmt5 import checkpoints, optimizer_options, partitioning, restore
 from medmt5.convert.source import open_source
 from medmt5.restore import RestoreCheckpointConfig
 from medmt5.state import Architecture, flat_leaves, flat_params
@@ -201,7 +201,7 @@ def test_the_vocabulary_is_that_of_the_run_before_that_of_its_start(tmp_path, sa
 
 
 def test_a_state_has_the_last_parameters_and_their_averages_parameters_alone_are_averages(tmp_path):
-    run = Run(optimizers.with_ema(optax.adam(0.1), 0.9))
+    run = Run(optimizer_options.with_ema(optax.adam(0.1), 0.9))
     state = run.save(tmp_path)
     got = run.start(tmp_path)
     assert tiny.digest((got.params, got.opt_state)) == tiny.digest((state.params, state.opt_state))

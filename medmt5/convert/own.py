@@ -28,7 +28,7 @@ from medmt5.convert.source import (
 )
 from medmt5.files import absolute, is_remote
 from medmt5.models import quantized
-from medmt5.optimizers import EMA_SLOT
+from medmt5.optimizer_options import EMA_SLOT
 from medmt5.state import parameter_of
 
 log = logging.getLogger(__name__)
@@ -156,7 +156,7 @@ def _dequantized(values: arrays.Stored, scale: arrays.Stored) -> arrays.Stored:
 
 
 def _averages(stored: Mapping[str, arrays.Stored]) -> dict[str, arrays.Stored]:
-    """The averages that `optimizers.with_ema` kept, by the keys of their parameters."""
+    """The averages that `optimizer_options.with_ema` kept, by the keys of their parameters."""
     params = below(stored, "params/")
     found = {}
     for key, array in below(stored, "opt_state/").items():

@@ -125,7 +125,7 @@ def open_source(
       path: local or, except for Hugging Face directories, `gs://`.
       mlp_activations: of a T5X checkpoint, which does not say; see `config_of`.
       verify: compare a local folder's files with the checksums beside them, where there are any.
-      averaged: where a run kept averages of its parameters (`optimizers.with_ema`), these are the
+      averaged: where a run kept averages of its parameters (`with_ema`), these are the
         parameters, and there is no optimiser's state. False gives all as it was saved, to go on.
 
     Raises:

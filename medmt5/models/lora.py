@@ -14,6 +14,7 @@ from typing import Any
 from flax import nnx
 
 from medmt5.models.layers import Dense, LowRank
+from medmt5.patterns import compiled
 
 PATH = "/lora/"  # in the names of adapters' parameters, and in no others
 PARAMETERS = f".*{PATH}[ab]"  # their full names
@@ -45,12 +46,7 @@ class LoraConfig:
     dropout: float = 0.0
 
     def __post_init__(self):
-        try:
-            re.compile(self.pattern)
-        except re.error as error:
-            raise ValueError(
-                f"LoraConfig.pattern {self.pattern!r} is no regular expression: {error}"
-            ) from error
+        compiled(self.pattern, "LoraConfig.pattern")
         if self.rank < 1 or not 0.0 <= self.dropout < 1.0:
             raise ValueError(
                 f"LoraConfig has rank {self.rank} and dropout {self.dropout}; rank is 1 or more, "
