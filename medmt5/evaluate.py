@@ -47,6 +47,19 @@ def mean_loss(
     limit: int | None = None,
 ) -> dict[str, float]:
     """Loss in nats and accuracy per target token, without dropout, over `limit` batches."""
+    return per_token(loss_sums(evaluate_batch, state, tables, config, mesh, limit=limit))
+
+
+def loss_sums(
+    evaluate_batch: Callable[..., dict[str, Any]],
+    state: TrainState,
+    tables: Sequence[Table],
+    config: DatasetConfig,
+    mesh: Mesh,
+    *,
+    limit: int | None = None,
+) -> dict[str, float]:
+    """What `mean_loss` is made of: sums over target tokens."""
     sums: dict[str, float] = {}
     share = batches.local_share(config.batch_size, mesh)
     made = batches.evaluation_batches(tables, config, share=share)
@@ -55,6 +68,11 @@ def mean_loss(
         metrics = evaluate_batch(state.params, state.frozen, placed)
         for name, value in jax.device_get(metrics).items():
             sums[name] = sums.get(name, 0.0) + float(value)
+    return sums
+
+
+def per_token(sums: Mapping[str, float]) -> dict[str, float]:
+    """Loss and accuracy of sums as `loss_sums` makes them."""
     weight = max(sums["weight"], 1e-9)
     return {"loss": sums["nll"] / weight, "accuracy": sums["correct"] / weight}
 

@@ -17,16 +17,8 @@ from medmt5.tasks import general, raw_text  # noqa: F401 (raw_text registers wha
 from medmt5.formats import task
 from medmt5.formats.conll import read_conll
 from medmt5.formats.general_tasks import LAST_FIFTH, register_general
-from medmt5.formats.prompts import PROMPTS, Prompt
 
 MAX_ANSWER = 64  # tokens; a small model that has lost its way does not end
-
-ROLES = {"Claim": "claim", "Premise": "premise", "none": "neither"}
-PROMPTS["argument"] = Prompt(
-    lambda raw: f"{raw['text']} question: Is this a claim, a premise or neither? answer:",
-    lambda raw: [ROLES[raw["label"]]],
-    lambda raw, several: {text: (label,) for label, text in ROLES.items()},
-)
 
 # Set, languages, suffix of its file.
 OTHERS = (

@@ -96,7 +96,7 @@ class Workers:
         cores = sorted(os.sched_getaffinity(0))
         self.plan = plan
         self.free = [cores[i::jobs] for i in range(jobs)]
-        self.active: dict[str, tuple[subprocess.Popen, float, list[int]]] = {}
+        self.active: dict[str, tuple[subprocess.Popen, float, list[int], str]] = {}
 
     def start(self, run: Run) -> None:
         cores = self.free.pop()
@@ -111,7 +111,7 @@ class Workers:
             )
         os.sched_setaffinity(process.pid, cores)
         print(f"{time.strftime('%H:%M:%S')} {run.name} begins", flush=True)
-        self.active[run.name] = (process, time.time(), cores)
+        self.active[run.name] = (process, time.time(), cores, commit())
 
     def finished(self) -> None:
         """Take note of what has ended.
@@ -119,7 +119,7 @@ class Workers:
         Raises:
           RuntimeError: a run failed.
         """
-        for name, (process, began, cores) in list(self.active.items()):
+        for name, (process, began, cores, code) in list(self.active.items()):
             if process.poll() is None:
                 continue
             del self.active[name]
@@ -129,7 +129,7 @@ class Workers:
                 raise RuntimeError(f"{name} failed; see {folder / 'log.txt'}")
             minutes = (time.time() - began) / 60
             command = shlex.join(self.plan.runs[name].command)
-            facts = {"command": command, "commit": commit(), "minutes": round(minutes, 1)}
+            facts = {"command": command, "commit": code, "minutes": round(minutes, 1)}
             write_text(str(folder / DONE), json.dumps(facts, indent=2))
             print(f"{time.strftime('%H:%M:%S')} {name} done, {duration(60 * minutes)}", flush=True)
 

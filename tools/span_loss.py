@@ -34,11 +34,13 @@ def losses(checkpoint: str, config: batches.DatasetConfig) -> dict[str, dict[str
     state = TrainState(jnp.zeros((), jnp.int32), jnp.zeros(2, jnp.uint32), trained, frozen, ())
     compiled = evaluate.compile_loss(architecture)
     with jax.set_mesh(mesh):
-        made = {
-            table.name: evaluate.mean_loss(compiled, state, [table], config, mesh)
+        sums = {
+            table.name: evaluate.loss_sums(compiled, state, [table], config, mesh)
             for table in tables
         }
-        return made | {"all": evaluate.mean_loss(compiled, state, tables, config, mesh)}
+    parts = list(sums.values())
+    sums["all"] = {name: sum(part[name] for part in parts) for name in parts[0]}
+    return {name: evaluate.per_token(one) for name, one in sums.items()}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -87,12 +87,13 @@ def register_general(
         """The rows that may be shown, and their split."""
         source = "train" if "train" in paths else split
         try:
-            return source, list(itertools.islice(rows(source), POOL))
-        except ValueError as error:
+            paths[source]()
+        except ValueError as error:  # it is not there
             if source == split:
                 raise
             log.warning("task %s: examples are rows of its %s split, as %s", name, split, error)
-            return split, list(itertools.islice(rows(split), POOL))
+            source = split
+        return source, list(itertools.islice(rows(source), POOL))
 
     def read(split: str) -> Iterator[dict[str, Any]]:
         if not shots:

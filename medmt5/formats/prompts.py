@@ -257,6 +257,10 @@ PROMPTS: dict[str, Prompt] = {
         lambda raw: f"{raw['text']} question: Is this positive or negative? answer:",
         **_labels(positive="positive", negative="negative"),
     ),
+    "argument": Prompt(
+        lambda raw: f"{raw['text']} question: Is this a claim, a premise or neither? answer:",
+        **_labels(Claim="claim", Premise="premise", none="neither"),
+    ),
 }
 
 _LETTER = "A-Za-zÀ-ÖØ-öø-ÿЀ-ӿ0-9"

@@ -36,6 +36,9 @@ def tasks(tmp_path_factory):
     register_general("general_test_alone", {"test": test}, shots=2, **GIVEN)
     gone = {"train": lambda: task.data_path("gone.jsonl", origin="nowhere"), "test": test}
     register_general("general_train_is_gone", gone, shots=2, **GIVEN)
+    (folder / "damaged").write_text("{\n")
+    damaged = {"train": lambda: str(folder / "damaged"), "test": test}
+    register_general("general_train_is_damaged", damaged, shots=2, **GIVEN)
     register_general("general_too_many", {"test": test}, shots=3, **GIVEN)
     register_general("general_fifths", dict.fromkeys(LAST_FIFTH, train), fifths=LAST_FIFTH, **GIVEN)
     register_general("general_wrong", splits, **GIVEN | {"prompt": "rte", "key": "premise"})
@@ -77,6 +80,11 @@ def test_without_training_rows_the_others_of_the_file_are_shown(tasks, name, cap
     assert any(map(lambda line: "does not exist" in line, caplog.messages)) == ("gone" in name), (
         gone
     )
+
+
+def test_a_damaged_training_file_is_told(tasks):
+    with pytest.raises(ValueError, match="damaged:1: not JSON"):
+        table_of("general_train_is_damaged")
 
 
 def test_a_row_is_never_its_own_example():
