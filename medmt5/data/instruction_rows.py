@@ -12,8 +12,7 @@ from typing import Any, NamedTuple
 
 from medmt5.data.instruction_texts import TEXTS
 from medmt5.formats.gold import Report
-from medmt5.formats.instructions_schemas import MOST_OPTIONS
-from medmt5.formats.prompts import WORDS, listed
+from medmt5.formats.prompts import MOST_OPTIONS, WORDS, listed
 from medmt5.formats.spans import spans_of
 from medmt5.vocabulary import follows_unspaced
 

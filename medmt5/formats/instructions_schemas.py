@@ -15,12 +15,10 @@ from typing import Any, NamedTuple
 from medmt5.formats import questions_fields as fields
 from medmt5.formats import questions_schemas
 from medmt5.formats.gold import BadRecord
-from medmt5.formats.prompts import PROMPTS
+from medmt5.formats.prompts import MOST_OPTIONS, PROMPTS
 
 Row = Mapping[str, Any]
 
-# Options of a row of which several may be right: 1,023 sets of letters to choose from.
-MOST_OPTIONS = 10
 ROLES = {
     **dict.fromkeys(("system", "developer"), "system"),
     **dict.fromkeys(("human", "user"), "user"),

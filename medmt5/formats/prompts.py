@@ -74,6 +74,10 @@ def words_of(raw: Raw) -> Words:
     return WORDS.get(raw["lang"], WORDS["en"])
 
 
+# Options of a question of which several may be right: 1,023 sets of letters to choose from.
+MOST_OPTIONS = 10
+
+
 def letters_of(raw: Raw, several: bool) -> Choices:
     """Each letter of a question, or every set of letters."""
     sizes = range(1, len(raw["letters"]) + 1) if several else (1,)

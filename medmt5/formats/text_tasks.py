@@ -9,14 +9,12 @@ from typing import Any
 import tensorflow as tf
 
 from medmt5.formats import task
-from medmt5.formats.prompts import PROMPTS
+from medmt5.formats.prompts import MOST_OPTIONS, PROMPTS
 from medmt5.formats.questions import read_questions
 from medmt5.formats.text_to_text import TextToText
 
 log = logging.getLogger(__name__)
 
-# Options of a question of which several may be right: 1,023 sets of letters to choose from.
-MOST_OPTIONS = 10
 _TEXT, _TEXTS = tf.TensorSpec([], tf.string), tf.TensorSpec([None], tf.string)
 QUESTION = {
     **dict.fromkeys(("id", "question", "context", "rationale", "lang", "human_check"), _TEXT),
