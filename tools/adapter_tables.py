@@ -1,6 +1,6 @@
 """Tables of what tools/adapter_experiments.py collected.
 
-    python tools/adapter_tables.py results/adapters.jsonl
+    python tools/adapter_tables.py results/adapters.jsonl --svg results/forgetting.svg
 
 Accuracy of classification, ROUGE-1 of texts, in percent: the mean over seeds and, in brackets,
 their range. Runs that are not done are dashes.
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import re
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -130,12 +131,65 @@ def _pair(seeds: Mapping[int, dict]) -> str:
     return " / ".join(f"{mean:.1f}" for mean in means)
 
 
+# Of the figure, in pixels.
+WIDTH, HEIGHT, LEFT, TOP, RIGHT, BOTTOM = 640, 360, 48, 40, 190, 44
+COLORS = ("#d55e00", "#e69f00", "#0072b2", "#009e73", "#cc79a7", "#56b4e9", "#5b6470")
+
+
+def figure(curves: Curves) -> str:
+    """What is left of the other tasks as training goes on, as SVG: means over seeds."""
+    start = statistics.fmean(map(others, last(curves, "before").values()))
+    lines = {
+        method: [(0, start)]
+        + [(step, statistics.fmean(map(others, seeds.values()))) for step, seeds in by_step]
+        for method in TITLES
+        # The prompt alone is not put before them: nothing of it can be seen.
+        if method != "prompt" and len(by_step := sorted(curves.get(method, {}).items())) > 1
+    }
+    most_steps = max(step for points in lines.values() for step, _ in points)
+    most = 5 * math.ceil(max(score for points in lines.values() for _, score in points) / 5)
+    across, down = (WIDTH - LEFT - RIGHT) / most_steps, (HEIGHT - TOP - BOTTOM) / most
+    floor = HEIGHT - BOTTOM
+    parts = [f'<text x="{LEFT}" y="20" font-weight="bold">Mean score on the other tasks, %</text>']
+    for score in range(0, most + 1, 5):
+        y = f"{floor - score * down:.1f}"
+        parts.append(f'<path class="grid" d="M{LEFT} {y}H{WIDTH - RIGHT}"/>')
+        parts.append(f'<text x="{LEFT - 8}" y="{y}" dy=".35em" text-anchor="end">{score}</text>')
+    for step in range(0, most_steps + 1, 100):
+        x = f"{LEFT + step * across:.1f}"
+        parts.append(f'<text x="{x}" y="{floor + 18}" text-anchor="middle">{step}</text>')
+    middle = (LEFT + WIDTH - RIGHT) / 2
+    parts.append(f'<text x="{middle}" y="{HEIGHT - 8}" text-anchor="middle">steps</text>')
+    # Names stand beside the ends of their lines, those of near ends one below the other.
+    free = floor + 8.0
+    ends = sorted(lines.items(), key=lambda line: line[1][-1][1])
+    for color, (method, points) in zip(COLORS, ends, strict=False):
+        path = "L".join(f"{LEFT + s * across:.1f} {floor - v * down:.1f}" for s, v in points)
+        free = min(free - 15, floor - points[-1][1] * down)
+        parts.append(f'<path d="M{path}" fill="none" stroke="{color}" stroke-width="2"/>')
+        parts.append(
+            f'<text x="{WIDTH - RIGHT + 8}" y="{free:.1f}" dy=".35em" fill="{color}">'
+            f"{TITLES[method]}</text>"
+        )
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{HEIGHT}" '
+        f'viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
+        'aria-label="Mean score on the other tasks by steps of tuning">\n'
+        "<style>text{font:12px sans-serif}.grid{stroke:#d9dde3}</style>\n"
+        f'<rect width="{WIDTH}" height="{HEIGHT}" fill="#fff"/>\n' + "\n".join(parts) + "\n</svg>\n"
+    )
+
+
 def main() -> None:
     flags = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     flags.add_argument("path", help="results/adapters.jsonl")
-    curves = read(flags.parse_args().path)
+    flags.add_argument("--svg", help="file that gets the figure")
+    given = flags.parse_args()
+    curves = read(given.path)
+    if given.svg:
+        Path(given.svg).write_text(figure(curves), encoding="utf-8")
     for title, make in (
         ("After tuning", summary),
         ("Along the way: target / others", forgetting),

@@ -3,6 +3,7 @@
 import json
 import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -79,3 +80,17 @@ def test_tables_are_made_of_what_is_collected(plan, tmp_path, capsys, monkeypatc
     assert f"| all parameters | {end} |" in text
     assert "| 100 | 42.0 / 30.0 |\n| 200 | 62.0 / 10.0 |" in text
     assert "| ProMoT | – | – | – | – |" in text
+
+
+def test_the_figure_begins_where_the_base_was_and_ends_where_a_run_did():
+    def at(score):
+        return {0: {"scores": {adapter_tables.TARGET: 50.0, "other": score}}}
+
+    curves = {"before": {1: at(20.0)}, "full": {100: at(10.0), 200: at(0.0)}}
+    drawn = ElementTree.fromstring(adapter_tables.figure(curves))
+    (line,) = (path for path in drawn.iter("{*}path") if path.get("stroke"))
+    floor, top = adapter_tables.HEIGHT - adapter_tables.BOTTOM, adapter_tables.TOP
+    left, right = adapter_tables.LEFT, adapter_tables.WIDTH - adapter_tables.RIGHT
+    points = [tuple(map(float, point.split())) for point in line.get("d")[1:].split("L")]
+    assert points == [(left, top), ((left + right) / 2, (floor + top) / 2), (right, floor)]
+    assert "all parameters" in {text.text for text in drawn.iter("{*}text")}
