@@ -88,9 +88,9 @@ def test_the_figure_begins_where_the_base_was_and_ends_where_a_run_did():
 
     curves = {"before": {1: at(20.0)}, "full": {100: at(10.0), 200: at(0.0)}}
     drawn = ElementTree.fromstring(adapter_tables.figure(curves))
-    (line,) = (path for path in drawn.iter("{*}path") if path.get("stroke"))
+    (line,) = (path for path in drawn.findall("{*}path") if path.get("stroke"))
     floor, top = adapter_tables.HEIGHT - adapter_tables.BOTTOM, adapter_tables.TOP
     left, right = adapter_tables.LEFT, adapter_tables.WIDTH - adapter_tables.RIGHT
     points = [tuple(map(float, point.split())) for point in line.get("d")[1:].split("L")]
     assert points == [(left, top), ((left + right) / 2, (floor + top) / 2), (right, floor)]
-    assert "all parameters" in {text.text for text in drawn.iter("{*}text")}
+    assert "all parameters" in {text.text for text in drawn.findall("{*}text")}
