@@ -120,6 +120,19 @@ def test_an_id_that_was_there_before_gets_the_number_of_its_document(tmp_path):
     assert not bad
 
 
+def test_a_document_without_an_id_gets_that_of_its_place(tmp_path):
+    path = tmp_path / "a.xml"
+    articles = [
+        f"<MedlineCitation>{id}<Article><ArticleTitle>T</ArticleTitle></Article></MedlineCitation>"
+        for id in ("", "<PMID>7</PMID>", "")
+    ]
+    path.write_text(f"<PubmedArticleSet>{''.join(articles)}</PubmedArticleSet>")
+    documents = list(READERS["pubmed"](source="s")(str(path)))
+    assert [d.id for d in documents] == ["a.xml:1", "7", "a.xml:3"]
+    for document in documents:  # what a build writes it also reads again
+        assert Document.from_json(document.to_json(), "x") == document
+
+
 def test_codes_of_languages_become_iso_639_1_and_unknown_ones_are_reported_once(tmp_path):
     codes = ["spa", "pt-BR", "fre", "zh_Hant", "EN", "und", "", "klingon", "klingon", "baq"]
     records = [{"text": "t", "lang": code} for code in codes]
