@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from etils import epath
@@ -18,6 +19,45 @@ def is_remote(path: str) -> bool:
 def absolute(path: str) -> str:
     """An absolute path; `gs://` ones are so already."""
     return path if is_remote(path) else os.path.abspath(path)
+
+
+class File(io.RawIOBase):
+    """An open file of any file system, with what libraries expect of a local one.
+
+    TensorFlow's files of `gs://` lack some of it: `seek` gives None, and errors are no OSErrors.
+
+    Attributes:
+      failed: whether the file system had an error: libraries raise OSErrors for damage too.
+    """
+
+    def __init__(self, file: Any):
+        self._file = file
+        self.failed = False
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        data = self._asked(self._file.read, len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        self._asked(self._file.seek, offset, whence)
+        return self._asked(self._file.tell)
+
+    def _asked(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        try:
+            return function(*arguments)
+        except Exception as error:
+            self.failed = True
+            if isinstance(error, OSError):
+                raise
+            missing = type(error).__name__ == "NotFoundError"
+            raise (FileNotFoundError if missing else OSError)(str(error)) from error
 
 
 def write_text(path: str, text: str) -> None:

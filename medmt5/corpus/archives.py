@@ -15,10 +15,11 @@ import stat
 import tarfile
 import zipfile
 from collections.abc import Iterator
-from typing import Any, BinaryIO
+from typing import Any
 
 from medmt5.corpus.decompression import Bytes, Limits, Meter, Unreadable, buffered
 from medmt5.corpus.documents import Bad, Reason
+from medmt5.files import File
 
 # Long names and extended headers: tarfile holds them in memory.
 _HEADERS = (
@@ -99,7 +100,7 @@ def tar_members(
 
 
 def zip_members(
-    place: Place, file: BinaryIO, limits: Limits, patterns: tuple[str, ...]
+    place: Place, file: File, limits: Limits, patterns: tuple[str, ...]
 ) -> Iterator[Member]:
     """The files of a zip whose names fit one of the patterns.
 

@@ -16,6 +16,7 @@ import collections
 import hashlib
 import logging
 import os
+import shutil
 from collections.abc import Sequence
 from typing import Any
 
@@ -193,7 +194,7 @@ def _write_bad(jobs: Sequence[shards.FileJob], output: str) -> None:
     with written(os.path.join(output, manifest.BAD)) as file:
         for job in jobs:
             with opened(job.of_work("bad")) as part:
-                file.writelines(part)
+                shutil.copyfileobj(part, file)
 
 
 def _remove_strays(

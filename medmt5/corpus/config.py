@@ -181,9 +181,7 @@ class CorpusConfig:
         for name, value in self.variables.items():
             if path.startswith(f"{value}/"):
                 return f"${name}{path.removeprefix(value)}"
-        if not is_remote(path) and path.startswith(f"{self.folder}/"):
-            return path.removeprefix(f"{self.folder}/")
-        return path
+        return path.removeprefix(f"{self.folder}/")
 
 
 def load(path: str) -> CorpusConfig:
@@ -328,7 +326,9 @@ def _located(path: str, folder: str) -> str:
         return found
 
     path = _VARIABLE.sub(value, path)
-    return path if is_remote(path) else os.path.normpath(os.path.join(folder, path))
+    path = path if is_remote(path) else os.path.join(folder, path)
+    scheme, mark, rest = path.rpartition("://")  # whose slashes normpath would take for one
+    return scheme + mark + os.path.normpath(rest)
 
 
 def _variable(name: str) -> str:

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from cloud import Cloud
 
 from medmt5.corpus import build, config
 
@@ -116,6 +117,14 @@ def test_a_second_build_does_nothing_and_one_of_more_files_reads_only_these(corp
     assert "cleaning files: 2 of 3 are there" in caplog.text
     build.build(load(corpus), str(corpus / "new"))
     assert tree(corpus / "out") == tree(corpus / "new")
+
+
+def test_a_build_of_remote_files_to_a_remote_folder_writes_the_same_bytes(corpus, monkeypatch):
+    build.build(load(corpus), str(corpus / "out"))
+    Cloud(corpus.parent, monkeypatch)
+    remote = f"gs://{corpus.name}"
+    build.build(config.load(f"{remote}/c.toml"), f"{remote}/new")
+    assert tree(corpus / "new") == tree(corpus / "out")
 
 
 def test_a_file_that_is_gone_or_changed_leaves_nothing_behind(corpus):
