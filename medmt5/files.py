@@ -21,6 +21,12 @@ def absolute(path: str) -> str:
     return path if is_remote(path) else os.path.abspath(path)
 
 
+def is_file_error(error: BaseException) -> bool:
+    """Whether a file system failed; TensorFlow's errors of `gs://` are no OSErrors."""
+    tensorflow = "tensorflow.python.framework.errors_impl"
+    return isinstance(error, OSError) or type(error).__module__ == tensorflow
+
+
 class File(io.RawIOBase):
     """An open file of any file system, with what libraries expect of a local one.
 
@@ -46,6 +52,8 @@ class File(io.RawIOBase):
         return len(data)
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        if whence == os.SEEK_SET and offset < 0:  # of damage in an archive: no fault of the system
+            raise ValueError(f"negative position {offset}")
         self._asked(self._file.seek, offset, whence)
         return self._asked(self._file.tell)
 

@@ -129,6 +129,8 @@ def zip_members(
             else:
                 try:
                     member = archive.open(info)
+                except OSError:
+                    raise
                 except Exception as error:  # as above, and methods that are not known
                     yield Bad(str(inner), Reason.BROKEN_ZIP, str(error))
                     continue

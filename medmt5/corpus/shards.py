@@ -23,6 +23,7 @@ from medmt5.corpus.config import CorpusConfig, Source
 from medmt5.corpus.documents import Bad, Document, Removed
 from medmt5.corpus.storage import digest, opened, target, written
 from medmt5.corpus.tally import Tally, language_of
+from medmt5.files import is_file_error
 
 READ, DUPLICATES = "read", "duplicates"  # stages beside the steps
 EXCERPT = 500  # characters of a removed document that are kept to look at
@@ -290,8 +291,8 @@ def line(record: dict[str, Any]) -> bytes:
 
 def _is_general(error: Exception) -> bool:
     """Whether the machine or what is installed is at fault, and not a document."""
-    general = (ImportError, MemoryError, OSError)
-    return isinstance(error, general) or isinstance(error.__cause__, ImportError)
+    general = isinstance(error, (ImportError, MemoryError)) or is_file_error(error)
+    return general or isinstance(error.__cause__, ImportError)
 
 
 def _told(error: Exception) -> str:

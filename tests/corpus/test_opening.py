@@ -132,6 +132,18 @@ def test_a_remote_failure_is_raised_since_another_try_may_succeed(monkeypatch):
     assert lines_of("/local/a")[1] == {"": "cannot be opened"}
 
 
+def test_a_remote_failure_between_members_is_no_damage_of_the_next(tmp_path, monkeypatch):
+    cloud = Cloud(tmp_path, monkeypatch)
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("one", b"a\n")
+        archive.writestr("two", b"b\n")
+    parts = opening.opened("gs://a.zip", limits=LIMITS)
+    next(parts)
+    cloud.failures = 1
+    with pytest.raises(OSError, match="connection reset"):
+        next(parts)
+
+
 def test_remote_files_and_archives_are_read_as_local_ones_are(tmp_path, monkeypatch):
     Cloud(tmp_path, monkeypatch)
     (tmp_path / "bucket").mkdir()

@@ -6,6 +6,7 @@ import json
 import zipfile
 
 import pytest
+from cloud import Cloud
 
 from medmt5.corpus.documents import Bad, Document
 from medmt5.corpus.readers import READERS
@@ -231,3 +232,16 @@ def test_damaged_parquet_is_reported_and_rows_before_are_kept(tmp_path):
     assert len(documents) >= 1000
     path.write_bytes(b"")
     assert read(path, "parquet")[1] == [(str(path), "empty file")]
+
+
+def test_a_remote_parquet_that_fails_is_to_be_read_again_and_is_not_broken(tmp_path, monkeypatch):
+    (tmp_path / "b").mkdir()
+    texts = [f"Texto {n}." for n in range(200)]
+    parquet(tmp_path / "b/a.parquet", {"text": texts}, row_group_size=70)
+    cloud = Cloud(tmp_path, monkeypatch)
+    assert [d.text for d in read("gs://b/a.parquet", "parquet")[0]] == texts
+    items = READERS["parquet"](source="s")("gs://b/a.parquet")
+    next(items)
+    cloud.failures = 1
+    with pytest.raises(OSError, match="connection reset"):
+        list(items)

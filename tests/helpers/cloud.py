@@ -101,10 +101,11 @@ class GFile:
         return self._opened
 
     def read(self, n=-1):
+        file = self._file
         if self._cloud.failures:
             self._cloud.failures -= 1
             raise OpError("connection reset")
-        return self._file.read(n)
+        return file.read(n)
 
     def write(self, content):
         self._file.write(content)
