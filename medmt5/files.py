@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
 import os
-from collections.abc import Callable, Sequence
+import uuid
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from etils import epath
@@ -68,13 +70,40 @@ class File(io.RawIOBase):
             raise (FileNotFoundError if missing else OSError)(str(error)) from error
 
 
+@contextlib.contextmanager
+def target(path: str) -> Iterator[str]:
+    """Where to write a file that then gets its name; its folder is made.
+
+    A remote file appears when it is closed, so it is written under its own name.
+    """
+    epath.Path(path).parent.mkdir(parents=True, exist_ok=True)
+    if is_remote(path):
+        yield path
+        return
+    # Not one name for all: a job may run twice at once, as in Dataflow.
+    temporary = f"{path}.tmp-{uuid.uuid4().hex[:8]}"
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.remove(temporary)
+
+
 def write_text(path: str, text: str) -> None:
     """Write a UTF-8 file whole or not at all, making its folder."""
-    target = epath.Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(target.name + ".tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(target)
+    with target(path) as temporary:
+        epath.Path(temporary).write_text(text, encoding="utf-8")
+
+
+def digest(path: str) -> dict[str, Any]:
+    """`bytes` and `sha256` of a file."""
+    size, sha256 = 0, hashlib.sha256()
+    with epath.Path(path).open("rb") as file:
+        while block := file.read(1 << 20):
+            size += len(block)
+            sha256.update(block)
+    return {"bytes": size, "sha256": sha256.hexdigest()}
 
 
 def read_json_object(path: str) -> dict[str, Any]:
@@ -101,7 +130,7 @@ MANIFEST = "SHA256SUMS"
 def write_manifest(folder: str, *, leave_out: Sequence[str] = ()) -> None:
     """Write the checksums of the files of a local folder, as `sha256sum -c` reads them."""
     names = [name for name in _files(folder) if name not in leave_out]
-    lines = [f"{_sha256(os.path.join(folder, name))}  {name}\n" for name in names]
+    lines = [f"{digest(os.path.join(folder, name))['sha256']}  {name}\n" for name in names]
     write_text(os.path.join(folder, MANIFEST), "".join(lines))
 
 
@@ -130,7 +159,7 @@ def check_manifest(path: str) -> None:
                 continue
             if not os.path.isfile(file_path):
                 raise ValueError(f"{file_path} is missing; {manifest} lists it: copy it again")
-            if _sha256(file_path) != checksum:
+            if digest(file_path)["sha256"] != checksum:
                 raise ValueError(
                     f"{file_path} is damaged: its bytes are not those that {manifest} lists; "
                     "copy it again"
@@ -143,8 +172,3 @@ def _files(folder: str) -> list[str]:
     for parent, _, names in os.walk(folder):
         found += [os.path.relpath(os.path.join(parent, name), folder) for name in names]
     return sorted(name.replace(os.sep, "/") for name in found if name != MANIFEST)
-
-
-def _sha256(path: str) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -27,8 +27,8 @@ from medmt5.corpus import card, engine, manifest, matching, page, records, shard
 from medmt5.corpus.config import CorpusConfig
 from medmt5.corpus.documents import Document
 from medmt5.corpus.steps.language import LANGUAGES
-from medmt5.corpus.storage import below, digest, opened, written
-from medmt5.files import absolute, write_text
+from medmt5.corpus.storage import below, opened, written
+from medmt5.files import absolute, digest, write_text
 
 log = logging.getLogger(__name__)
 

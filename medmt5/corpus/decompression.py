@@ -8,6 +8,7 @@ import importlib
 import io
 import lzma
 import re
+import sys
 import tarfile
 import zipfile
 import zlib
@@ -45,6 +46,9 @@ class Limits:
 
     ratio: int
     total_bytes: int
+
+
+NO_LIMITS = Limits(sys.maxsize, sys.maxsize)
 
 
 class Meter:

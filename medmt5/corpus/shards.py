@@ -9,21 +9,20 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import gzip
 import hashlib
 import json
 import os
-import zlib
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
 from medmt5.corpus import matching, opening, records
 from medmt5.corpus.config import CorpusConfig, Source
+from medmt5.corpus.decompression import Unreadable
 from medmt5.corpus.documents import Bad, Document, Removed
-from medmt5.corpus.storage import digest, opened, target, written
+from medmt5.corpus.storage import opened, written
 from medmt5.corpus.tally import Tally, language_of
-from medmt5.files import is_file_error
+from medmt5.files import digest, is_file_error, target
 
 READ, DUPLICATES = "read", "duplicates"  # stages beside the steps
 EXCERPT = 500  # characters of a removed document that are kept to look at
@@ -274,8 +273,9 @@ def read_documents(path: str) -> Iterator[Document]:
         with opened(path) as file:
             for number, raw in enumerate(file, 1):
                 yield Document.from_json(_parsed(raw, path, number), f"{path}:{number}")
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise ValueError(f"{path} is broken after line {number}: {error}") from error
+    except Unreadable as error:
+        told = f"{error.reason}; {error.detail}"
+        raise ValueError(f"{path} is broken after line {number}: {told}") from error
 
 
 def _parsed(raw: bytes, path: str, number: int) -> Any:

@@ -154,7 +154,7 @@ def test_memory_does_not_grow_with_the_file(tmp_path, monkeypatch):
 # TensorFlow takes seconds to import.
 @pytest.mark.parametrize(
     "suffix",
-    [".jsonl.gz", ".array_record", pytest.param(".tfrecord", marks=pytest.mark.slow)],
+    [".jsonl.gz", ".jsonl.zst", ".array_record", pytest.param(".tfrecord", marks=pytest.mark.slow)],
 )
 def test_a_shard_holds_the_documents_and_a_broken_one_is_named(tmp_path, suffix):
     path = tmp_path / f"a{suffix}"
