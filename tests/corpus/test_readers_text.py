@@ -1,6 +1,7 @@
 """JSONL, plain text, Moses and Parquet."""
 
 import codecs
+import dataclasses
 import gzip
 import json
 import zipfile
@@ -45,6 +46,18 @@ def test_keys_of_jsonl_are_those_of_the_corpus_that_it_is_from(tmp_path):
     )
     assert not bad
     assert documents == [Document("Texto.", "7", "s/NUBes", "es", "https://x.org", "CC0", "T")]
+
+
+def test_shards_of_a_build_keep_their_languages(tmp_path):
+    path = tmp_path / "a.jsonl"
+    shard = Document("uno", "1", "pubmed", "es", "https://x.org", "CC0", "T")
+    others = [{"text": "a", "language": "English"}, {"text": "b", "lang": "fr", "language": "es"}]
+    records = [shard.to_json(), *others]
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+    documents, bad = read(path, "jsonl", language="en")
+    assert documents[0] == dataclasses.replace(shard, source="s")
+    assert [d.language for d in documents] == ["es", "en", "fr"]
+    assert not bad
 
 
 def test_lines_that_are_no_documents_are_reported_and_the_others_read(tmp_path):
