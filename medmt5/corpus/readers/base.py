@@ -44,13 +44,12 @@ class Reader:
         code = iso_639_1(self.language)
         if code is None:
             raise ValueError(
-                f"source {self.source!r}: language {self.language!r} is not a code of ISO 639-1 "
-                "such as en, es or eu"
+                f"language {self.language!r} is not a code of ISO 639-1 such as en, es or eu"
             )
         object.__setattr__(self, "language", code)
         for name in ("max_document_bytes", "max_decompressed_bytes", "max_ratio"):
             if getattr(self, name) < 1:
-                raise ValueError(f"source {self.source!r}: {name} must be at least 1")
+                raise ValueError(f"{name} must be at least 1")
 
     @property
     def limits(self) -> Limits:
