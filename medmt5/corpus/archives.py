@@ -17,7 +17,7 @@ import zipfile
 from collections.abc import Iterator
 from typing import Any
 
-from medmt5.corpus.decompression import Bytes, Limits, Meter, Unreadable, buffered
+from medmt5.corpus.decompression import Bytes, Limits, Meter, Short, Unreadable, buffered
 from medmt5.corpus.documents import Bad, Reason
 from medmt5.files import File
 
@@ -79,7 +79,7 @@ def tar_members(
       Unreadable: it is damaged; the members before that were given.
     """
     try:
-        file: Any = _Short(stream)  # all that tarfile needs of a stream is `read`
+        file: Any = Short(stream)  # all that tarfile needs of a stream is `read`
         with tarfile.open(fileobj=file, mode="r|", tarinfo=_TarInfo) as archive:
             while info := archive.next():
                 # It keeps all of them otherwise. (No stub has the attribute.)
@@ -163,10 +163,3 @@ class _TarInfo(tarfile.TarInfo):
         if info.type in _HEADERS and info.size > _LARGEST_HEADER:
             raise Unreadable(Reason.BROKEN_TAR, f"a header of {info.size} bytes")
         return info
-
-
-class _Short:
-    """Gives what there is, so that damage further on does not take it along."""
-
-    def __init__(self, stream: io.BufferedReader):
-        self.read = stream.read1

@@ -116,6 +116,13 @@ class Bytes(io.RawIOBase):
         return len(data)
 
 
+class Short:
+    """A stream that gives what there is, so that damage further on does not take it along."""
+
+    def __init__(self, stream: io.BufferedReader):
+        self.read = stream.read1
+
+
 _MAGIC = {
     "gzip": re.compile(rb"\x1f\x8b\x08"),
     # The second is that of an empty stream.
