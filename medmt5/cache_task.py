@@ -20,7 +20,7 @@ import numpy as np
 from etils import epath
 
 from medmt5 import token_cache
-from medmt5.files import is_remote, write_text
+from medmt5.files import digest, is_remote, write_text
 from medmt5.reporting import duration
 from medmt5.tables import Seeded
 from medmt5.token_cache import INDEX, MANIFEST, MIXTURE, VOCABULARY, read_json
@@ -189,12 +189,11 @@ def check_same(found: Mapping[str, Any], about: Mapping[str, Any], folder: str) 
 def verify(folder: str, manifest: Mapping[str, Any]) -> None:
     """Raise ValueError unless every byte is what it was when it was written."""
     for path, _, checksum in token_cache.listed_files(folder, manifest):
-        with open(path, "rb") as file:
-            if hashlib.file_digest(file, "sha256").hexdigest() != checksum:
-                raise ValueError(
-                    f"{path} is damaged: its bytes are not those that {MANIFEST} lists; copy it "
-                    "again, or write the split anew with --overwrite"
-                )
+        if digest(path)["sha256"] != checksum:
+            raise ValueError(
+                f"{path} is damaged: its bytes are not those that {MANIFEST} lists; copy it "
+                "again, or write the split anew with --overwrite"
+            )
     model = Vocabulary(os.path.join(folder, VOCABULARY), manifest["vocabulary"]["extra_ids"])
     if token_cache.fingerprint(model) != manifest["vocabulary"]:
         raise ValueError(f"{model.path} is damaged or another vocabulary; copy it again")

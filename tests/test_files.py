@@ -13,6 +13,16 @@ def test_text_is_written_whole_and_makes_its_folder(tmp_path):
     assert [p.name for p in path.parent.iterdir()] == ["a.jsonl"]
 
 
+def test_two_runs_that_write_one_file_do_not_share_a_temporary_one(tmp_path):
+    path = tmp_path / "a"
+    with files.target(str(path)) as one, files.target(str(path)) as other:
+        for temporary in (one, other):
+            with open(temporary, "w") as file:
+                file.write(temporary)
+    assert path.read_text() == one
+    assert [p.name for p in tmp_path.iterdir()] == ["a"]
+
+
 def test_remote_paths_stay_as_they_are_and_local_ones_become_absolute(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert files.absolute("gs://bucket/run") == "gs://bucket/run"

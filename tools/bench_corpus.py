@@ -164,8 +164,8 @@ def measure(case: str, folder: str, repeats: int, seconds: float) -> dict[str, A
 
 
 def _documents(folder: str | Path) -> Iterator[Document]:
-    source = {"name": "generated", "format": "jsonl", "language_key": "language"}
-    for item in reader_of(source)(os.path.join(folder, files.FORMATS["jsonl"].name)):
+    reader = reader_of("generated", "jsonl", {})
+    for item in reader(os.path.join(folder, files.FORMATS["jsonl"].name)):
         assert isinstance(item, Document), item
         yield item
 
@@ -177,7 +177,7 @@ def _some(folder: str) -> list[Document]:
 def _read(name: str, folder: Path, clock: Clock, repeats: int) -> dict[str, Any]:
     format_ = files.FORMATS[name]
     path = folder / format_.name
-    reader = reader_of({"name": "generated", "format": name, **format_.settings})
+    reader = reader_of("generated", name, format_.settings)
     for _ in range(repeats):
         count = size = 0
         began = time.process_time()
@@ -363,8 +363,7 @@ def _given(given: argparse.Namespace) -> Iterator[Document]:
     """Documents of JSONL files, up to so many MB."""
     left = given.megabytes * 1e6
     for path in given.inputs:
-        source = {"name": "given", "format": "jsonl", "language": given.language}
-        for item in reader_of(source)(path):
+        for item in reader_of("given", "jsonl", {"language": given.language})(path):
             if isinstance(item, Document) and left > 0:
                 left -= len(item.text.encode())
                 yield item

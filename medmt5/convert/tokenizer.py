@@ -16,7 +16,7 @@ from typing import Any
 
 from etils import epath
 
-from medmt5.files import absolute, read_json_object, write_text
+from medmt5.files import absolute, read_json_object, target, write_text
 from medmt5.vocabulary import PAD_ID, Vocabulary
 
 FAMILIES = ("mt5", "t5", "umt5")
@@ -321,15 +321,12 @@ def _post_processor(eos: str, eos_id: int) -> dict[str, Any]:
     }
 
 
-def _copy(source: str, target: str) -> None:
+def _copy(source: str, copy: str) -> None:
     """Copy a file whole or not at all, making its folder."""
-    if absolute(source) == absolute(target):
+    if absolute(source) == absolute(copy):
         return
-    path = epath.Path(target)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_bytes(epath.Path(source).read_bytes())
-    temporary.replace(path)
+    with target(copy) as temporary:
+        epath.Path(temporary).write_bytes(epath.Path(source).read_bytes())
 
 
 def _read_json(folder: str, name: str) -> dict[str, Any]:

@@ -15,10 +15,11 @@ import stat
 import tarfile
 import zipfile
 from collections.abc import Iterator
-from typing import Any, BinaryIO
+from typing import Any
 
-from medmt5.corpus.decompression import Bytes, Limits, Meter, Unreadable, buffered
+from medmt5.corpus.decompression import Bytes, Limits, Meter, Short, Unreadable, buffered
 from medmt5.corpus.documents import Bad, Reason
+from medmt5.files import File
 
 # Long names and extended headers: tarfile holds them in memory.
 _HEADERS = (
@@ -78,7 +79,7 @@ def tar_members(
       Unreadable: it is damaged; the members before that were given.
     """
     try:
-        file: Any = _Short(stream)  # all that tarfile needs of a stream is `read`
+        file: Any = Short(stream)  # all that tarfile needs of a stream is `read`
         with tarfile.open(fileobj=file, mode="r|", tarinfo=_TarInfo) as archive:
             while info := archive.next():
                 # It keeps all of them otherwise. (No stub has the attribute.)
@@ -99,7 +100,7 @@ def tar_members(
 
 
 def zip_members(
-    place: Place, file: BinaryIO, limits: Limits, patterns: tuple[str, ...]
+    place: Place, file: File, limits: Limits, patterns: tuple[str, ...]
 ) -> Iterator[Member]:
     """The files of a zip whose names fit one of the patterns.
 
@@ -128,6 +129,8 @@ def zip_members(
             else:
                 try:
                     member = archive.open(info)
+                except OSError:
+                    raise
                 except Exception as error:  # as above, and methods that are not known
                     yield Bad(str(inner), Reason.BROKEN_ZIP, str(error))
                     continue
@@ -160,10 +163,3 @@ class _TarInfo(tarfile.TarInfo):
         if info.type in _HEADERS and info.size > _LARGEST_HEADER:
             raise Unreadable(Reason.BROKEN_TAR, f"a header of {info.size} bytes")
         return info
-
-
-class _Short:
-    """Gives what there is, so that damage further on does not take it along."""
-
-    def __init__(self, stream: io.BufferedReader):
-        self.read = stream.read1

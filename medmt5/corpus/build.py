@@ -16,6 +16,7 @@ import collections
 import hashlib
 import logging
 import os
+import shutil
 from collections.abc import Sequence
 from typing import Any
 
@@ -26,8 +27,8 @@ from medmt5.corpus import card, engine, manifest, matching, page, records, shard
 from medmt5.corpus.config import CorpusConfig
 from medmt5.corpus.documents import Document
 from medmt5.corpus.steps.language import LANGUAGES
-from medmt5.corpus.storage import below, digest, opened, written
-from medmt5.files import absolute, write_text
+from medmt5.corpus.storage import below, opened, written
+from medmt5.files import absolute, digest, write_text
 
 log = logging.getLogger(__name__)
 
@@ -193,7 +194,7 @@ def _write_bad(jobs: Sequence[shards.FileJob], output: str) -> None:
     with written(os.path.join(output, manifest.BAD)) as file:
         for job in jobs:
             with opened(job.of_work("bad")) as part:
-                file.writelines(part)
+                shutil.copyfileobj(part, file)
 
 
 def _remove_strays(

@@ -26,7 +26,7 @@ from typing import Any
 
 from etils import epath
 
-from medmt5.corpus.readers import READERS, inputs, reader_of
+from medmt5.corpus.readers import inputs, reader_of
 from medmt5.corpus.readers.base import Reader
 from medmt5.corpus.records import RECORDS
 from medmt5.corpus.settings import check_keys, check_one, check_settings, made
@@ -59,7 +59,7 @@ class Source:
     settings: Mapping[str, Any]
 
     def reader(self) -> Reader:
-        return reader_of({"name": self.name, "format": self.format, **self.settings})
+        return reader_of(self.name, self.format, self.settings)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -163,7 +163,7 @@ class CorpusConfig:
         found = []
         for source in self.sources:
             paths = [_located(path, self.folder) for path in source.paths]
-            found += [(source, path) for path in inputs({"name": source.name, "paths": paths})]
+            found += [(source, path) for path in inputs(f"[[sources]] {source.name}", paths)]
         return found
 
     def other_files(self) -> list[tuple[str, str]]:
@@ -181,9 +181,7 @@ class CorpusConfig:
         for name, value in self.variables.items():
             if path.startswith(f"{value}/"):
                 return f"${name}{path.removeprefix(value)}"
-        if not is_remote(path) and path.startswith(f"{self.folder}/"):
-            return path.removeprefix(f"{self.folder}/")
-        return path
+        return path.removeprefix(f"{self.folder}/")
 
 
 def load(path: str) -> CorpusConfig:
@@ -273,7 +271,6 @@ def _source(number: int, table: Mapping[str, Any]) -> Source:
             raise ValueError(f"{where} has no {key}")
     if not isinstance(own["name"], str) or not re.fullmatch(r"[\w-]+", own["name"]):
         raise ValueError(f"{where}: a name is letters, digits, - and _, as in `pubmed-2026`")
-    check_one(where, "format", own["format"], READERS)
     paths = [own["paths"]] if isinstance(own["paths"], str) else own["paths"]
     if not isinstance(paths, list) or not paths or not all(isinstance(p, str) for p in paths):
         raise ValueError(
@@ -304,14 +301,8 @@ def _step(table: Mapping[str, Any], folder: str) -> tuple[str, Mapping[str, Any]
 
 
 def _matching(where: str, paths: Iterable[str]) -> list[str]:
-    """The files of paths and patterns."""
-    found: dict[str, None] = {}
-    for path in paths:
-        try:
-            found.update(dict.fromkeys(inputs({"paths": path})))
-        except ValueError as error:
-            raise ValueError(f"{where}: {path} matches no file") from error
-    return list(found)
+    """The files of paths and patterns, in the order in which these are given."""
+    return list(dict.fromkeys(file for path in paths for file in inputs(where, [path])))
 
 
 def _located(path: str, folder: str) -> str:
@@ -328,7 +319,9 @@ def _located(path: str, folder: str) -> str:
         return found
 
     path = _VARIABLE.sub(value, path)
-    return path if is_remote(path) else os.path.normpath(os.path.join(folder, path))
+    path = path if is_remote(path) else os.path.join(folder, path)
+    scheme, mark, rest = path.rpartition("://")  # whose slashes normpath would take for one
+    return scheme + mark + os.path.normpath(rest)
 
 
 def _variable(name: str) -> str:

@@ -8,6 +8,7 @@ import importlib
 import io
 import lzma
 import re
+import sys
 import tarfile
 import zipfile
 import zlib
@@ -45,6 +46,9 @@ class Limits:
 
     ratio: int
     total_bytes: int
+
+
+NO_LIMITS = Limits(sys.maxsize, sys.maxsize)
 
 
 class Meter:
@@ -110,6 +114,13 @@ class Bytes(io.RawIOBase):
             self._meter.out(len(data))
         buffer[: len(data)] = data
         return len(data)
+
+
+class Short:
+    """A stream that gives what there is, so that damage further on does not take it along."""
+
+    def __init__(self, stream: io.BufferedReader):
+        self.read = stream.read1
 
 
 _MAGIC = {

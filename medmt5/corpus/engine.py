@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 from etils import epath
 
-from medmt5.files import write_text
+from medmt5.files import is_file_error, write_text
 
 log = logging.getLogger(__name__)
 
@@ -74,7 +74,11 @@ def results(
     _run(missing, functools.partial(_keep, function, folder), what, workers, beam)
     if missing:
         kept = [_kept(folder, task) for task in tasks]
-    failed = [found["error"] for found in kept if "error" in found]
+    failed = [
+        found.get("error", f"{task.name}: its result could not be written to {folder}")
+        for task, found in zip(tasks, kept, strict=True)
+        if "result" not in found
+    ]
     if failed:
         raise OSError(
             f"{what}: {len(failed)} of {len(tasks)} failed, the others are kept; when this is put "
@@ -85,20 +89,29 @@ def results(
 
 def _keep(function: Callable[[Any], Any], folder: str, task: Task) -> None:
     """Run a job and keep its result, when all else that it writes is written."""
+    path, told = _path(folder, task.name), ""
     for wait in (*WAITS, None):
         try:
-            outcome = {"result": function(task.job)}
-            break
-        except OSError as error:
-            outcome = {"error": f"{task.name}: {type(error).__name__}: {error}"}
-            if wait is not None:
-                log.warning("%s; tried again in %g s", outcome["error"], wait)
-                time.sleep(wait)
+            write_text(path, _text(task, result=function(task.job)))
+            return
         except Exception as error:
-            error.add_note(f"in {task.name}")
+            if not is_file_error(error):
+                error.add_note(f"in {task.name}")
+                raise
+            told = f"{task.name}: {type(error).__name__}: {error}"
+        if wait is not None:
+            log.warning("%s; tried again in %g s", told, wait)
+            time.sleep(wait)
+    try:
+        write_text(path, _text(task, error=told))
+    except Exception as error:
+        if not is_file_error(error):
             raise
-    text = json.dumps({"key": task.key, **outcome}, ensure_ascii=False)
-    write_text(_path(folder, task.name), text)
+        log.warning("%s; nor can this be written: %s", told, error)
+
+
+def _text(task: Task, **outcome: Any) -> str:
+    return json.dumps({"key": task.key, **outcome}, ensure_ascii=False)
 
 
 def _kept(folder: str, task: Task) -> dict[str, Any]:

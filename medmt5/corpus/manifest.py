@@ -17,8 +17,9 @@ from etils import epath
 from medmt5 import __version__
 from medmt5.corpus import shards
 from medmt5.corpus.config import CorpusConfig, parse
-from medmt5.corpus.storage import below, digest
+from medmt5.corpus.storage import below
 from medmt5.corpus.tally import total
+from medmt5.files import digest
 
 MANIFEST, CONFIG, BAD = "manifest.json", "config.toml", "bad.jsonl"
 # Whose versions decide about texts and about what is removed.
@@ -115,7 +116,7 @@ def check_folder(folder: str, config: CorpusConfig) -> None:
       ValueError: it has other files, or a corpus of another configuration; with what differs.
     """
     path = epath.Path(folder)
-    if not path.exists() or all(file.name == f"{CONFIG}.tmp" for file in path.iterdir()):
+    if not path.exists() or all(file.name.startswith(f"{CONFIG}.tmp") for file in path.iterdir()):
         return
     if not (path / CONFIG).exists():
         raise ValueError(f"{folder} has other files; give an empty folder or one that is not there")

@@ -10,29 +10,22 @@ from __future__ import annotations
 import contextlib
 import io
 from collections.abc import Iterator, Sequence
-from typing import BinaryIO
+from typing import Any
 
 from etils import epath
 
 from medmt5 import files
 from medmt5.corpus import archives
 from medmt5.corpus.archives import Place
-from medmt5.corpus.decompression import (
-    Bytes,
-    Decompressed,
-    Limits,
-    Unreadable,
-    buffered,
-    compression,
-)
+from medmt5.corpus.decompression import Decompressed, Limits, Unreadable, buffered, compression
 from medmt5.corpus.documents import Bad, Reason
 
 _HEAD = 512  # a tar's first header
 
 
-def open_file(path: str) -> BinaryIO:
-    """Open a local or remote file to read its bytes."""
-    return epath.Path(path).open("rb")  # type: ignore[return-value]
+def open_file(path: str) -> contextlib.AbstractContextManager[Any]:
+    """What gives the file: with TensorFlow, etils opens a remote one only where it is entered."""
+    return epath.Path(path).open("rb")
 
 
 def unreadable(path: str, error: OSError) -> Unreadable:
@@ -48,18 +41,18 @@ def unreadable(path: str, error: OSError) -> Unreadable:
 
 
 @contextlib.contextmanager
-def reading(path: str) -> Iterator[BinaryIO]:
+def reading(path: str) -> Iterator[files.File]:
     """An open file.
 
     Raises:
       Unreadable: it cannot be opened.
     """
-    try:
-        file = open_file(path)
-    except OSError as error:
-        raise unreadable(path, error) from error
-    with file:
-        yield file
+    with contextlib.ExitStack() as stack:
+        try:
+            file = stack.enter_context(open_file(path))
+        except OSError as error:
+            raise unreadable(path, error) from error
+        yield files.File(file)
 
 
 def opened(
@@ -83,8 +76,8 @@ def opened(
         yield Bad(str(place), failure.reason, failure.detail)
 
 
-def _parts(place: Place, file: BinaryIO, limits: Limits, members: tuple[str, ...]):
-    stream = buffered(Bytes(file))
+def _parts(place: Place, file: files.File, limits: Limits, members: tuple[str, ...]):
+    stream = buffered(file)
     if archives.is_zip(_head(stream)):
         inside = archives.zip_members(place, file, limits, members)
     else:

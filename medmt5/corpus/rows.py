@@ -63,8 +63,8 @@ class RowWriter:
 def read_group(path: str, dtype: np.dtype, group: int) -> np.ndarray:
     """The rows of one group, in the order in which they were added."""
     with epath.Path(path).open("rb") as file:
-        end = file.seek(0, 2)
-        end = file.tell() if end is None else end  # TensorFlow's files give None
+        file.seek(0, 2)
+        end = file.tell()  # `seek` of TensorFlow's files gives None
         file.seek(end - 2 * _END.itemsize)
         blocks, groups = np.frombuffer(file.read(2 * _END.itemsize), _END).tolist()
         line = 2 * _END.itemsize * blocks

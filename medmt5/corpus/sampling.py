@@ -59,7 +59,7 @@ class Corpus:
                 self._built.append(given)
                 continue
             language, path = match.groups() if match else ("", given)
-            self._files += [(language, file) for file in inputs({"name": given, "paths": path})]
+            self._files += [(language, file) for file in inputs(given, [path])]
 
     def sizes(self) -> dict[str, int]:
         """Characters by language of what may be trained on.

@@ -17,25 +17,26 @@ _KINDS = {
 }
 
 
-def made(where: str, kind: Any, settings: Mapping[str, Any]) -> Any:
-    """`kind(**settings)`, whose errors say where they come from."""
+def made(where: str, kind: Any, settings: Mapping[str, Any], **others: Any) -> Any:
+    """`kind(**settings, **others)`, whose errors say where they come from."""
     check_settings(where, kind, settings)
     # TOML has lists where settings are tuples.
     settings = {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()}
     try:
-        return kind(**settings)
+        return kind(**settings, **others)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{where}: {error}") from error
 
 
 def check_settings(where: str, kind: Any, settings: Mapping[str, Any]) -> None:
-    """Whether settings have names and types of the fields of a dataclass."""
-    fields = {field.name: field for field in dataclasses.fields(kind) if field.init}
-    check_keys(where, settings, fields)
+    """Whether settings have names and types of the fields of a dataclass that have a default."""
+    fields = [field for field in dataclasses.fields(kind) if field.init]
+    none = dataclasses.MISSING
+    defaults = {f.name: f.default for f in fields if f.default is not none}
+    defaults |= {f.name: f.default_factory() for f in fields if f.default_factory is not none}
+    check_keys(where, settings, defaults)
     for key, value in settings.items():
-        field = fields[key]
-        factory = field.default_factory
-        default = field.default if factory is dataclasses.MISSING else factory()
+        default = defaults[key]
         accepted = {type(default)} | ({int} if isinstance(default, float) else set())
         plain = tuple if isinstance(value, list) else type(value)
         texts = not isinstance(value, list) or all(isinstance(item, str) for item in value)

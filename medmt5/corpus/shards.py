@@ -9,20 +9,20 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import gzip
 import hashlib
 import json
 import os
-import zlib
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
 from medmt5.corpus import matching, opening, records
 from medmt5.corpus.config import CorpusConfig, Source
+from medmt5.corpus.decompression import Unreadable
 from medmt5.corpus.documents import Bad, Document, Removed
-from medmt5.corpus.storage import digest, opened, target, written
+from medmt5.corpus.storage import opened, written
 from medmt5.corpus.tally import Tally, language_of
+from medmt5.files import digest, is_file_error, target
 
 READ, DUPLICATES = "read", "duplicates"  # stages beside the steps
 EXCERPT = 500  # characters of a removed document that are kept to look at
@@ -273,8 +273,9 @@ def read_documents(path: str) -> Iterator[Document]:
         with opened(path) as file:
             for number, raw in enumerate(file, 1):
                 yield Document.from_json(_parsed(raw, path, number), f"{path}:{number}")
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise ValueError(f"{path} is broken after line {number}: {error}") from error
+    except Unreadable as error:
+        told = f"{error.reason}; {error.detail}"
+        raise ValueError(f"{path} is broken after line {number}: {told}") from error
 
 
 def _parsed(raw: bytes, path: str, number: int) -> Any:
@@ -290,8 +291,8 @@ def line(record: dict[str, Any]) -> bytes:
 
 def _is_general(error: Exception) -> bool:
     """Whether the machine or what is installed is at fault, and not a document."""
-    general = (ImportError, MemoryError, OSError)
-    return isinstance(error, general) or isinstance(error.__cause__, ImportError)
+    general = isinstance(error, (ImportError, MemoryError)) or is_file_error(error)
+    return general or isinstance(error.__cause__, ImportError)
 
 
 def _told(error: Exception) -> str:

@@ -4,37 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import gzip
-import hashlib
 import io
 import os
-import uuid
 from collections.abc import Iterator
 from typing import Any
 
 from etils import epath
 
-from medmt5.files import is_remote
-
-
-@contextlib.contextmanager
-def target(path: str) -> Iterator[str]:
-    """Where to write a file that then gets its name.
-
-    A remote file appears when it is closed, so it is written under its own name.
-    """
-    folder = epath.Path(path).parent
-    folder.mkdir(parents=True, exist_ok=True)
-    if is_remote(path):
-        yield path
-        return
-    # Not one name for all: a job may run twice at once, as in Dataflow.
-    temporary = f"{path}.tmp-{uuid.uuid4().hex[:8]}"
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            os.remove(temporary)
+from medmt5.corpus.decompression import NO_LIMITS, Decompressed, buffered
+from medmt5.files import File, target
 
 
 @contextlib.contextmanager
@@ -55,29 +33,15 @@ def written(path: str) -> Iterator[Any]:
 
 
 @contextlib.contextmanager
-def opened(path: str) -> Iterator[Any]:
-    """A file to read bytes from, decompressed as its name ends."""
+def opened(path: str) -> Iterator[io.BufferedReader]:
+    """A file to read bytes from, decompressed as its name ends.
+
+    Its reading raises `Unreadable` if it is damaged or cut off.
+    """
+    kind = {".gz": "gzip", ".zst": "zstd"}.get(os.path.splitext(path)[1])
     with epath.Path(path).open("rb") as raw:
-        if path.endswith(".gz"):
-            with gzip.open(raw) as file:
-                yield file
-        elif path.endswith(".zst"):
-            import zstandard
-
-            with zstandard.ZstdDecompressor().stream_reader(raw) as stream:
-                yield io.BufferedReader(stream)
-        else:
-            yield raw
-
-
-def digest(path: str) -> dict[str, Any]:
-    """`bytes` and `sha256` of a file."""
-    size, digest = 0, hashlib.sha256()
-    with epath.Path(path).open("rb") as file:
-        while block := file.read(1 << 20):
-            size += len(block)
-            digest.update(block)
-    return {"bytes": size, "sha256": digest.hexdigest()}
+        stream = buffered(File(raw))
+        yield buffered(Decompressed(stream, kind, NO_LIMITS)) if kind else stream
 
 
 def below(folder: str) -> Iterator[str]:

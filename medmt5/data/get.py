@@ -7,7 +7,6 @@ not at all, and `sources/<name>.md`: origin, licence, whom to cite, checksums.
 
 from __future__ import annotations
 
-import hashlib
 import http.client
 import json
 import logging
@@ -19,7 +18,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from medmt5.data.sources import SETS, Set
-from medmt5.files import write_text
+from medmt5.files import digest, write_text
 from medmt5.formats.conll import Sentence
 from medmt5.formats.spans import spans_of
 
@@ -64,7 +63,9 @@ def write_set(
                 log.warning("%s %s %s: %s", name, lang, split, note)
             target = os.path.join(output, source.folder(), lang, source.name(lang, split))
             write_text(target, "".join(map(to_text, items)))
-            notes.append(f"* `{os.path.relpath(target, output)}`: {note}; sha256 {_sha256(target)}")
+            notes.append(
+                f"* `{os.path.relpath(target, output)}`: {note}; sha256 {digest(target)['sha256']}"
+            )
             written.append(target)
     write_text(os.path.join(output, "sources", f"{name}.md"), _account(name, source, used, notes))
     return written
@@ -166,7 +167,7 @@ def _account(name: str, source: Set, used: Mapping[str, str], notes: Sequence[st
         "",
         "Made of:",
         "",
-        *(f"* `{path}`: sha256 {_sha256(local)}" for path, local in used.items()),
+        *(f"* `{path}`: sha256 {digest(local)['sha256']}" for path, local in used.items()),
         "",
         "```bibtex",
         source.citation,
@@ -174,8 +175,3 @@ def _account(name: str, source: Set, used: Mapping[str, str], notes: Sequence[st
         "",
     ]
     return "\n".join(lines)
-
-
-def _sha256(path: str) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

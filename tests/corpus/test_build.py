@@ -9,8 +9,9 @@ import time
 from pathlib import Path
 
 import pytest
+from cloud import Cloud
 
-from medmt5.corpus import build, config
+from medmt5.corpus import build, config, engine
 
 TOML = """
 name = "small"
@@ -116,6 +117,17 @@ def test_a_second_build_does_nothing_and_one_of_more_files_reads_only_these(corp
     assert "cleaning files: 2 of 3 are there" in caplog.text
     build.build(load(corpus), str(corpus / "new"))
     assert tree(corpus / "out") == tree(corpus / "new")
+
+
+def test_a_build_of_remote_files_to_a_remote_folder_writes_the_same_bytes(corpus, monkeypatch):
+    build.build(load(corpus), str(corpus / "out"))
+    cloud, remote = Cloud(corpus.parent, monkeypatch), f"gs://{corpus.name}"
+    loaded = config.load(f"{remote}/c.toml")
+    monkeypatch.setattr(engine, "WAITS", (0,))
+    cloud.failures = 1  # it is tried again: nothing is lost
+    build.build(loaded, f"{remote}/new")
+    assert cloud.failures == 0
+    assert tree(corpus / "new") == tree(corpus / "out")
 
 
 def test_a_file_that_is_gone_or_changed_leaves_nothing_behind(corpus):

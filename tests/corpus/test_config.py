@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+from cloud import Cloud
 
 from medmt5.corpus import command, config
 from medmt5.corpus.readers import READERS
@@ -89,6 +90,18 @@ def test_paths_are_relative_to_the_file_or_to_a_variable(tmp_path, monkeypatch):
         ("medical", str(tmp_path / "words.txt")),
     ]
     assert [loaded.shown(path) for _, path in loaded.files()] == ["$CORPUS_DATA/in.txt", "b.txt"]
+
+
+def test_paths_are_relative_to_a_remote_file_too(tmp_path, monkeypatch):
+    Cloud(tmp_path, monkeypatch)
+    for name in ("b/data/a.txt", "b/here/b.txt"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_text("word")
+    text = '[[sources]]\nname = "a"\nformat = "text"\npaths = ["../data/*.txt", "b.txt"]\n'
+    loaded = config.parse(text, "gs://b/here")
+    paths = [path for _, path in loaded.files()]
+    assert paths == ["gs://b/data/a.txt", "gs://b/here/b.txt"]
+    assert [loaded.shown(path) for path in paths] == ["gs://b/data/a.txt", "b.txt"]
 
 
 def test_comments_and_order_of_keys_make_no_other_configuration(tmp_path):

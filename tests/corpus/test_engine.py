@@ -4,8 +4,10 @@ import functools
 import os
 
 import pytest
+from cloud import OpError
 
 from medmt5.corpus import engine
+from medmt5.files import write_text
 
 
 def square(folder, number):
@@ -15,10 +17,10 @@ def square(folder, number):
     return number * number
 
 
-def fails(failures, number):
+def fails(failures, number, error=OSError):
     if failures.setdefault(number, 0) > 0:
         failures[number] -= 1
-        raise OSError("connection reset")
+        raise error("connection reset")
     return number
 
 
@@ -60,9 +62,10 @@ def test_a_result_that_is_cut_off_is_made_again(tmp_path):
     assert runs(tmp_path) == ["xx"]
 
 
-def test_a_failing_file_system_is_tried_again(tmp_path, monkeypatch):
+@pytest.mark.parametrize("error", [OSError, OpError])
+def test_a_failing_file_system_is_tried_again(tmp_path, monkeypatch, error):
     monkeypatch.setattr(engine, "WAITS", (0, 0))
-    assert run(tmp_path, tasks(2), functools.partial(fails, {1: 2})) == [0, 1]
+    assert run(tmp_path, tasks(2), functools.partial(fails, {1: 2}, error=error)) == [0, 1]
 
 
 def test_jobs_that_go_on_failing_leave_the_results_of_the_others(tmp_path, monkeypatch):
@@ -73,6 +76,20 @@ def test_jobs_that_go_on_failing_leave_the_results_of_the_others(tmp_path, monke
     assert sorted(path.stem for path in (tmp_path / "r").iterdir()) == ["job-0", "job-1", "job-2"]
     # What is put right is done by the same call, and nothing else is.
     assert run(tmp_path, tasks(3), functools.partial(fails, {0: 9, 2: 9})) == [0, 1, 2]
+
+
+def test_a_result_that_cannot_be_written_leaves_those_of_the_others(tmp_path, monkeypatch):
+    monkeypatch.setattr(engine, "WAITS", (0,))
+
+    def write(path, text):
+        if path.endswith("job-1.json"):
+            raise OSError("disk full")
+        write_text(path, text)
+
+    monkeypatch.setattr(engine, "write_text", write)
+    with pytest.raises(OSError, match="1 of 3 failed, .*job-1: its result could not be written"):
+        run(tmp_path, tasks(3), functools.partial(fails, {}))
+    assert sorted(path.stem for path in (tmp_path / "r").iterdir()) == ["job-0", "job-2"]
 
 
 def test_a_bug_ends_the_run_and_says_in_which_job(tmp_path):

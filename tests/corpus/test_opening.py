@@ -7,6 +7,7 @@ import tracemalloc
 import zipfile
 
 import pytest
+from cloud import Cloud
 
 from medmt5.corpus import decompression, opening
 from medmt5.corpus.decompression import Limits, Unreadable
@@ -131,16 +132,32 @@ def test_a_remote_failure_is_raised_since_another_try_may_succeed(monkeypatch):
     assert lines_of("/local/a")[1] == {"": "cannot be opened"}
 
 
-def test_remote_paths_go_through_epath(monkeypatch):
-    class Remote:
-        def __init__(self, path):
-            assert path == "gs://bucket/a.gz"
+def test_a_remote_failure_between_members_is_no_damage_of_the_next(tmp_path, monkeypatch):
+    cloud = Cloud(tmp_path, monkeypatch)
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("one", b"a\n")
+        archive.writestr("two", b"b\n")
+    parts = opening.opened("gs://a.zip", limits=LIMITS)
+    next(parts)
+    cloud.failures = 1
+    with pytest.raises(OSError, match="connection reset"):
+        next(parts)
 
-        def open(self, mode):
-            return io.BytesIO(gzip.compress(b"a\n"))
 
-    monkeypatch.setattr(opening.epath, "Path", Remote)
+def test_remote_files_and_archives_are_read_as_local_ones_are(tmp_path, monkeypatch):
+    Cloud(tmp_path, monkeypatch)
+    (tmp_path / "bucket").mkdir()
+    (tmp_path / "bucket/a.gz").write_bytes(gzip.compress(b"a\n"))
+    (tmp_path / "bucket/a.tar").write_bytes(tar([("one", b"a\n"), ("two", b"b\n")]))
+    with zipfile.ZipFile(tmp_path / "bucket/a.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("one", numbered(10_000))
+    with zipfile.ZipFile(tmp_path / "bucket/empty.zip", "w"):
+        pass
     assert lines_of("gs://bucket/a.gz") == ({"": [b"a\n"]}, {})
+    assert lines_of("gs://bucket/a.tar") == ({"!one": [b"a\n"], "!two": [b"b\n"]}, {})
+    assert lines_of("gs://bucket/a.zip") == ({"!one": numbered(10_000).splitlines(True)}, {})
+    assert lines_of("gs://bucket/empty.zip")[1] == {"": "no such member in the archive"}
+    assert lines_of("gs://bucket/missing")[1] == {"": "cannot be opened"}
 
 
 def tar(members, **options):

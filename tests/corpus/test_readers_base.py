@@ -120,6 +120,19 @@ def test_an_id_that_was_there_before_gets_the_number_of_its_document(tmp_path):
     assert not bad
 
 
+def test_a_document_without_an_id_gets_that_of_its_place(tmp_path):
+    path = tmp_path / "a.xml"
+    articles = [
+        f"<MedlineCitation>{id}<Article><ArticleTitle>T</ArticleTitle></Article></MedlineCitation>"
+        for id in ("", "<PMID>7</PMID>", "")
+    ]
+    path.write_text(f"<PubmedArticleSet>{''.join(articles)}</PubmedArticleSet>")
+    documents = list(READERS["pubmed"](source="s")(str(path)))
+    assert [d.id for d in documents] == ["a.xml:1", "7", "a.xml:3"]
+    for document in documents:  # what a build writes it also reads again
+        assert Document.from_json(document.to_json(), "x") == document
+
+
 def test_codes_of_languages_become_iso_639_1_and_unknown_ones_are_reported_once(tmp_path):
     codes = ["spa", "pt-BR", "fre", "zh_Hant", "EN", "und", "", "klingon", "klingon", "baq"]
     records = [{"text": "t", "lang": code} for code in codes]
@@ -152,20 +165,23 @@ def test_half_a_surrogate_pair_does_not_reach_the_files_that_are_written(tmp_pat
 
 
 def test_a_source_is_its_readers_settings_and_mistakes_are_told_with_near_names():
-    entry = {"name": "w", "format": "wikipedia", "paths": "x", "categories": ["^Enf"]}
     reader = READERS["wikipedia"](source="w", categories=("^Enf",))
-    assert reader_of(entry) == reader == pickle.loads(pickle.dumps(reader))
-    for change, message in (
-        ({"format": "wikpedia"}, "no format 'wikpedia'; did you mean wikipedia"),
-        ({"catgories": ["a"]}, "no setting 'catgories'; did you mean categories"),
+    made = reader_of("w", "wikipedia", {"categories": ["^Enf"]})
+    assert made == reader == pickle.loads(pickle.dumps(reader))
+    for settings, message in (
+        ({"catgories": ["a"]}, "key 'catgories' is unknown; did you mean categories"),
+        ({"source": "other"}, "key 'source' is unknown"),
         ({"categories": "a"}, "categories is 'a'; it must be a list"),
+        ({"members": [1]}, "members is \\[1\\]; it must be a list of strings"),
         ({"categories": ["("]}, "categories has '\\('"),
         ({"max_ratio": "9"}, "max_ratio is '9'; it must be a whole number"),
         ({"max_ratio": 0}, "max_ratio must be at least 1"),
         ({"language": "english"}, "'english' is not a code of ISO 639-1"),
     ):
-        with pytest.raises(ValueError, match=f"source 'w': .*{message}"):
-            reader_of(entry | change)
+        with pytest.raises(ValueError, match=rf"\[\[sources\]\] w: .*{message}"):
+            reader_of("w", "wikipedia", settings)
+    with pytest.raises(ValueError, match="format 'wikpedia' is unknown; did you mean wikipedia"):
+        reader_of("w", "wikpedia", {})
 
 
 def test_inputs_are_files_folders_and_patterns_each_once_in_order(tmp_path, monkeypatch):
@@ -175,12 +191,12 @@ def test_inputs_are_files_folders_and_patterns_each_once_in_order(tmp_path, monk
     monkeypatch.chdir(tmp_path)
 
     def names(*paths):
-        return [os.path.relpath(path) for path in inputs({"name": "s", "paths": list(paths)})]
+        return [os.path.relpath(path) for path in inputs("s", paths)]
 
     assert names("*.xml") == names("b.xml", "a.xml", "?.xml") == ["a.xml", "b.xml"]
     assert names("in") == ["in/[d].txt", "in/c.xml", "in/deep/e.xml"]
     assert names("**/*.xml") == ["a.xml", "b.xml", "in/c.xml", "in/deep/e.xml"]
     assert names("in/[d].txt") == ["in/[d].txt"]
-    assert inputs({"paths": f"{tmp_path}/in/d*"}) == [f"{tmp_path}/in/deep/e.xml"]
-    with pytest.raises(ValueError, match=r"source 's': '\*.json' matches no file"):
+    assert inputs("s", [f"{tmp_path}/in/d*"]) == [f"{tmp_path}/in/deep/e.xml"]
+    with pytest.raises(ValueError, match=r"s: '\*.json' matches no file"):
         names("*.xml", "*.json")

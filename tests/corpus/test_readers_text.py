@@ -1,11 +1,13 @@
 """JSONL, plain text, Moses and Parquet."""
 
 import codecs
+import dataclasses
 import gzip
 import json
 import zipfile
 
 import pytest
+from cloud import Cloud
 
 from medmt5.corpus.documents import Bad, Document
 from medmt5.corpus.readers import READERS
@@ -44,6 +46,18 @@ def test_keys_of_jsonl_are_those_of_the_corpus_that_it_is_from(tmp_path):
     )
     assert not bad
     assert documents == [Document("Texto.", "7", "s/NUBes", "es", "https://x.org", "CC0", "T")]
+
+
+def test_shards_of_a_build_keep_their_languages(tmp_path):
+    path = tmp_path / "a.jsonl"
+    shard = Document("uno", "1", "pubmed", "es", "https://x.org", "CC0", "T")
+    others = [{"text": "a", "language": "English"}, {"text": "b", "lang": "fr", "language": "es"}]
+    records = [shard.to_json(), *others]
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+    documents, bad = read(path, "jsonl", language="en")
+    assert documents[0] == dataclasses.replace(shard, source="s")
+    assert [d.language for d in documents] == ["es", "en", "fr"]
+    assert not bad
 
 
 def test_lines_that_are_no_documents_are_reported_and_the_others_read(tmp_path):
@@ -231,3 +245,16 @@ def test_damaged_parquet_is_reported_and_rows_before_are_kept(tmp_path):
     assert len(documents) >= 1000
     path.write_bytes(b"")
     assert read(path, "parquet")[1] == [(str(path), "empty file")]
+
+
+def test_a_remote_parquet_that_fails_is_to_be_read_again_and_is_not_broken(tmp_path, monkeypatch):
+    (tmp_path / "b").mkdir()
+    texts = [f"Texto {n}." for n in range(200)]
+    parquet(tmp_path / "b/a.parquet", {"text": texts}, row_group_size=70)
+    cloud = Cloud(tmp_path, monkeypatch)
+    assert [d.text for d in read("gs://b/a.parquet", "parquet")[0]] == texts
+    items = READERS["parquet"](source="s")("gs://b/a.parquet")
+    next(items)
+    cloud.failures = 1
+    with pytest.raises(OSError, match="connection reset"):
+        list(items)

@@ -255,6 +255,14 @@ def test_text_of_a_pdf_has_whole_words_and_paragraphs(tmp_path):
     assert [d.text for d in read(path, "pdf")[0]] == ["Hola."]
 
 
+def test_a_hyphen_that_belongs_to_the_words_of_a_pdf_stays(tmp_path):
+    pytest.importorskip("pypdf")
+    path = tmp_path / "a.pdf"
+    path.write_bytes(pdf(["Herz-", "und Gefa-", "sse bei non-", "Hodgkin"]))
+    (document,), _ = read(path, "pdf")
+    assert document.text.splitlines() == ["Herz- und Gefasse bei non-", "Hodgkin"]
+
+
 def test_pdfs_that_cannot_be_read_are_reported(tmp_path):
     pytest.importorskip("pypdf")
     whole = pdf(["Text."])

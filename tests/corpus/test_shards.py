@@ -5,6 +5,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from cloud import OpError
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -74,7 +75,9 @@ def test_a_text_that_breaks_a_step_is_told_and_the_others_go_on(tmp_path, monkey
         }
 
 
-@pytest.mark.parametrize("error", [OSError("disk full"), ImportError("no module"), MemoryError()])
+@pytest.mark.parametrize(
+    "error", [OSError("disk full"), OpError("503"), ImportError("no module"), MemoryError()]
+)
 def test_what_is_wrong_with_the_machine_is_no_fault_of_a_document(tmp_path, monkeypatch, error):
     def step(self, document):
         raise error
@@ -151,7 +154,7 @@ def test_memory_does_not_grow_with_the_file(tmp_path, monkeypatch):
 # TensorFlow takes seconds to import.
 @pytest.mark.parametrize(
     "suffix",
-    [".jsonl.gz", ".array_record", pytest.param(".tfrecord", marks=pytest.mark.slow)],
+    [".jsonl.gz", ".jsonl.zst", ".array_record", pytest.param(".tfrecord", marks=pytest.mark.slow)],
 )
 def test_a_shard_holds_the_documents_and_a_broken_one_is_named(tmp_path, suffix):
     path = tmp_path / f"a{suffix}"

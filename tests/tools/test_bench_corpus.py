@@ -40,8 +40,7 @@ def test_what_is_written_in_a_format_is_read_again(format_, texts, tmp_path):
     if format_ == "wikipedia":
         pytest.importorskip("mwparserfromhell")
     path = files.write(tmp_path, format_, texts)
-    source = {"name": "s", "format": format_, **files.FORMATS[format_].settings}
-    items = list(reader_of(source)(str(path)))
+    items = list(reader_of("s", format_, files.FORMATS[format_].settings)(str(path)))
     assert all(isinstance(item, Document) for item in items)
     found = " ".join(item.text for item in items).split()
     expected = " ".join(document.text for document in texts).split()

@@ -6,11 +6,9 @@ A reader is a frozen dataclass of its settings. Called with a path, local or `gs
 
 from __future__ import annotations
 
-import dataclasses
-import difflib
 import fnmatch
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from etils import epath
@@ -28,6 +26,7 @@ from medmt5.corpus.readers.text import Text
 from medmt5.corpus.readers.tmx import TMX
 from medmt5.corpus.readers.warc import WARC
 from medmt5.corpus.readers.wikipedia import Wikipedia
+from medmt5.corpus.settings import check_one, made
 
 # By the name of the format in a corpus's TOML file.
 READERS: dict[str, type[Reader]] = {
@@ -46,57 +45,35 @@ READERS: dict[str, type[Reader]] = {
 }
 
 
-def reader_of(settings: Mapping[str, Any]) -> Reader:
-    """The reader of a `[[sources]]` entry: `name`, `format`, `paths`, and settings of the format.
+def reader_of(name: str, format: str, settings: Mapping[str, Any]) -> Reader:
+    """The reader of a `[[sources]]` entry, from its settings of the format.
 
     Raises:
       ValueError: an unknown format or setting, or a value that the format does not take.
     """
-    name = settings.get("name", "")
-    _known(name, "format", settings.get("format", ""), READERS)
-    kind = READERS[settings["format"]]
-    fields = {field.name: field for field in dataclasses.fields(kind) if field.name != "source"}
-    given = {}
-    for key, value in settings.items():
-        if key in ("name", "format", "paths"):
-            continue
-        _known(name, "setting", key, fields)
-        value = tuple(value) if isinstance(value, list) else value
-        default = fields[key].default
-        if type(value) is not type(default):
-            kinds = {int: "a whole number", str: "a string", tuple: "a list"}
-            raise ValueError(
-                f"source {name!r}: {key} is {settings[key]!r}; it must be {kinds[type(default)]}"
-            )
-        given[key] = value
-    return kind(source=name, **given)
+    where = f"[[sources]] {name}"
+    check_one(where, "format", format, READERS)
+    return made(where, READERS[format], settings, source=name)
 
 
-def _known(source: str, what: str, name: str, names: Collection[str]) -> None:
-    if name not in names:
-        near = difflib.get_close_matches(name, names, n=3)
-        hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(names)}"
-        raise ValueError(f"source {source!r}: no {what} {name!r}; {hint}")
-
-
-def inputs(settings: Mapping[str, Any]) -> list[str]:
-    """The files of a `[[sources]]` entry, each once, sorted by path.
+def inputs(where: str, paths: Iterable[str]) -> list[str]:
+    """The files of some paths, each once, sorted.
 
     Args:
-      settings: of it `paths`, a string or a list: files, folders (all files below them are meant,
-        save those whose name begins with a dot), patterns with `*`, `?` and `[...]`, and
-        `folder/**/pattern` for names anywhere below a folder.
+      where: the paths are from, for errors.
+      paths: files, folders (all files below them are meant, save those whose name begins with a
+        dot), patterns with `*`, `?` and `[...]`, and `folder/**/pattern` for names anywhere below
+        a folder.
 
     Raises:
       ValueError: a path matches nothing.
     """
-    paths = settings["paths"]
     found: set[str] = set()
-    for path in [paths] if isinstance(paths, str) else paths:
+    for path in paths:
         files = _files(path)
         if not files:
             raise ValueError(
-                f"source {settings.get('name', '')!r}: {path!r} matches no file; see paths"
+                f"{where}: {path!r} matches no file; give files, folders or patterns as `in/*.xml`"
             )
         found.update(files)
     return sorted(found)

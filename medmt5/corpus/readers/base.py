@@ -44,13 +44,12 @@ class Reader:
         code = iso_639_1(self.language)
         if code is None:
             raise ValueError(
-                f"source {self.source!r}: language {self.language!r} is not a code of ISO 639-1 "
-                "such as en, es or eu"
+                f"language {self.language!r} is not a code of ISO 639-1 such as en, es or eu"
             )
         object.__setattr__(self, "language", code)
         for name in ("max_document_bytes", "max_decompressed_bytes", "max_ratio"):
             if getattr(self, name) < 1:
-                raise ValueError(f"source {self.source!r}: {name} must be at least 1")
+                raise ValueError(f"{name} must be at least 1")
 
     @property
     def limits(self) -> Limits:
@@ -108,8 +107,9 @@ def too_long(limit: int) -> str:
 class Checked:
     """Documents of one file as a corpus wants them: defaults, known languages, ids that differ.
 
-    A language code that is not known is reported once, and its documents are kept without one. An
-    id that was there before in the file gets `#` and the number of the document.
+    A language code that is not known is reported once, and its documents are kept without one. A
+    document without an id gets `file:number`; an id that was there before in the file gets `#` and
+    the number of the document.
     """
 
     def __init__(self, reader: Reader):
@@ -123,20 +123,21 @@ class Checked:
             yield item
             return
         self._number += 1
+        id = item.id or f"{place.name}:{self._number}"
         text = item.text.strip()
         language = iso_639_1(item.language)
         if not text:
-            yield Bad(f"{place}#{item.id}", Reason.NO_TEXT)
+            yield Bad(f"{place}#{id}", Reason.NO_TEXT)
             return
         if language is None and item.language not in self._codes:
             self._codes.add(item.language)
             kept = "documents of the file with it are kept without language"
             detail = f"{item.language[:40]!r}; {kept}"
-            yield Bad(f"{place}#{item.id}", Reason.UNKNOWN_LANGUAGE, detail)
+            yield Bad(f"{place}#{id}", Reason.UNKNOWN_LANGUAGE, detail)
         document = _encodable(
             Document(
                 text,
-                self._ids.unique(item.id, self._number) if self._ids else item.id,
+                self._ids.unique(id, self._number) if self._ids else id,
                 item.source,
                 "" if language is None else language or self._reader.language,
                 item.url,
@@ -149,7 +150,7 @@ class Checked:
             size = len(document.text.encode())
             if size > self._reader.max_document_bytes:
                 detail = f"{size} bytes; max_document_bytes is {self._reader.max_document_bytes}"
-                yield Bad(f"{place}#{item.id}", Reason.TOO_LONG, detail)
+                yield Bad(f"{place}#{id}", Reason.TOO_LONG, detail)
                 return
         yield document
 

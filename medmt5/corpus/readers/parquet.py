@@ -10,9 +10,10 @@ from collections.abc import Iterator
 
 from medmt5.corpus.decompression import Unreadable, library
 from medmt5.corpus.documents import Bad, Document, Reason
-from medmt5.corpus.opening import Place, reading
+from medmt5.corpus.opening import Place, reading, unreadable
 from medmt5.corpus.readers.base import Checked
 from medmt5.corpus.readers.records import Records
+from medmt5.files import File
 
 _ROWS = 64
 
@@ -31,7 +32,7 @@ class Parquet(Records):
         except Unreadable as error:
             yield Bad(str(place), error.reason, error.detail)
 
-    def _rows(self, place: Place, file) -> Iterator[Document | Bad]:
+    def _rows(self, place: Place, file: File) -> Iterator[Document | Bad]:
         arrow = library("pyarrow")
         try:
             if not file.read(1):
@@ -54,4 +55,6 @@ class Parquet(Records):
                     yield self.from_record(record, where, f"{place.name}:{number}")
         # Strings that are not UTF-8 are told by as_py.
         except (arrow.ArrowException, UnicodeDecodeError, OSError) as error:
+            if file.failed and isinstance(error, OSError):
+                raise unreadable(place.path, error) from error
             raise Unreadable(Reason.BROKEN_PARQUET, str(error)) from error

@@ -14,8 +14,8 @@ from medmt5.corpus.decompression import Unreadable, library
 from medmt5.corpus.documents import Bad, Document, Reason
 from medmt5.corpus.opening import Place
 from medmt5.corpus.readers.base import Reader
+from medmt5.corpus.steps.unicode import whole_words
 
-_HYPHEN = re.compile(r"(?<=\w)[-\u00ad]\n(?=[^\W\d_])")
 # A line goes on if it does not end a sentence and the next does not begin one.
 _WRAPPED = re.compile(r"(?<=[^\s.!?:;。！？])\n(?=[^\W\d_A-ZÀ-ÖØ-ÞА-ЯЁ])")
 
@@ -57,4 +57,4 @@ class PDF(Reader):
 def joined(text: str) -> str:
     """Lines of a page as paragraphs: words that were hyphenated are whole again."""
     text = "\n".join(line.strip() for line in text.splitlines())
-    return _WRAPPED.sub(" ", _HYPHEN.sub("", text))
+    return _WRAPPED.sub(" ", whole_words(text))

@@ -8,6 +8,7 @@ from typing import Any
 
 from medmt5.corpus.documents import Bad, Document, Reason
 from medmt5.corpus.readers.base import Reader
+from medmt5.corpus.readers.languages import iso_639_1
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -15,7 +16,8 @@ class Records(Reader):
     """Which field holds what; a record may lack all but the text.
 
     Attributes:
-      language_key: "" reads none, so that all documents have the language of the source.
+      language_key: "" reads none, so that all documents have the language of the source; "lang"
+        reads a code in `language`, as our shards have it, where there is none.
       source_key: where records say what they are from: documents then carry `source/value`.
     """
 
@@ -56,6 +58,8 @@ class Records(Reader):
         found = {"id": id}
         for part, key in self.keys.items():
             value = record.get(key) if key else None
+            if value is None and key == "lang" and iso_639_1(str(record.get("language", ""))):
+                value = record["language"]  # as our shards have it; others may write `English`
             if value is None or value == "":
                 continue
             if isinstance(value, int) and part == "id":

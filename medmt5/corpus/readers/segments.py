@@ -24,9 +24,9 @@ class Segments(Reader):
     def __post_init__(self):
         super().__post_init__()
         if not self.language:
-            raise ValueError(f"source {self.source!r}: set language, the one to take of the pair")
+            raise ValueError("set language, the one to take of the pair")
         if self.segments_per_document < 1:
-            raise ValueError(f"source {self.source!r}: segments_per_document must be at least 1")
+            raise ValueError("segments_per_document must be at least 1")
 
     def grouped(self, segments: Iterable[tuple[str, str] | Bad]) -> Iterator[Document | Bad]:
         """Documents of pairs (id, segment); the id is that of the first segment."""

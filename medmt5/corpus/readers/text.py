@@ -30,9 +30,7 @@ class Text(Reader):
     def __post_init__(self):
         super().__post_init__()
         if self.unit not in UNITS:
-            raise ValueError(
-                f"source {self.source!r}: unit {self.unit!r} is not one of {', '.join(UNITS)}"
-            )
+            raise ValueError(f"unit {self.unit!r} is not one of {', '.join(UNITS)}")
 
     def read(self, place: Place, stream: io.BufferedReader) -> Iterator[Document | Bad]:
         name = place.name

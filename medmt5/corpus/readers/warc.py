@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from medmt5.corpus.decompression import Unreadable, library
+from medmt5.corpus.decompression import Short, Unreadable, library
 from medmt5.corpus.documents import Bad, Document, Reason
 from medmt5.corpus.opening import Place
 from medmt5.corpus.readers.base import Reader, too_long
@@ -29,7 +29,7 @@ class WARC(Reader):
     members: tuple[str, ...] = ("*.warc", "*.warc.gz", "*.wet", "*.wet.gz")
 
     def read(self, place: Place, stream: io.BufferedReader) -> Iterator[Document | Bad]:
-        archive = library("warcio.archiveiterator").ArchiveIterator(_Short(stream))
+        archive = library("warcio.archiveiterator").ArchiveIterator(Short(stream))
         records, found, faults = iter(archive), False, 0
         while True:
             try:
@@ -113,10 +113,3 @@ def _check_end(record: Any) -> None:
     if getattr(record.raw_stream, "limit", 0) > 0:
         detail = f"ends {record.raw_stream.limit} bytes before the end of a record"
         raise Unreadable(Reason.BROKEN_WARC, detail)
-
-
-class _Short:
-    """Gives what there is, so that damage further on does not take it along."""
-
-    def __init__(self, stream: io.BufferedReader):
-        self.read = stream.read1

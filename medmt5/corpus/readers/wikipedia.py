@@ -44,8 +44,7 @@ class Wikipedia(Reader):
                 re.compile(pattern)
             except re.error as error:
                 raise ValueError(
-                    f"source {self.source!r}: categories has {pattern!r}, which is no regular "
-                    f"expression: {error}"
+                    f"categories has {pattern!r}, which is no regular expression: {error}"
                 ) from error
 
     def read(self, place: Place, stream: io.BufferedReader) -> Iterator[Document | Bad]:

@@ -54,7 +54,7 @@ def _repaired(text: str) -> str:
     return "\n".join(ftfy.fix_encoding(line) if is_bad(line) else line for line in lines)
 
 
-def _joined(text: str) -> str:
+def whole_words(text: str) -> str:
     """Words cut by a hyphen at a line's end, whole again; `beta-blocker` keeps its hyphen if the
     text has it elsewhere."""
 
@@ -104,6 +104,6 @@ class Unicode:
             text = _repaired(text)
         text = _LINE_ENDS.sub("\n", text)
         if self.join and "\n" in text:
-            text = _joined(text)
+            text = whole_words(text)
         text = _RUNS.sub(" ", without_oddities(text))
         return _BLANK_LINES.sub("\n\n", _LINE_MARGINS.sub("\n", text)).strip()
