@@ -83,7 +83,11 @@ def build(
             log.info("would read %s (%s, %.1f MB)", path, source.name, size / 1e6)
         return {}
     work = os.path.join(output, "work")
-    if there := _built(config, output, files, sizes):
+    others = [
+        {"for": what, "path": config.shown(path), **digest(path)}
+        for what, path in config.other_files()
+    ]
+    if there := _built(config, output, files, sizes, others):
         _remove_work(work, keep_work)
         return there
     _try_steps(config)
@@ -91,10 +95,6 @@ def build(
     write_text(os.path.join(output, manifest.CONFIG), config.toml)
     # Without it the folder is one that is being built.
     epath.Path(os.path.join(output, manifest.MANIFEST)).unlink(missing_ok=True)
-    others = [
-        {"for": what, "path": config.shown(path), **digest(path)}
-        for what, path in config.other_files()
-    ]
     common = f"{__version__}\0{config.text}\0{others}"
     keys = [
         _hash(common, job.path, job.name, job.partitions, stat.length, stat.mtime)
@@ -137,16 +137,24 @@ def _remove_work(work: str, keep: bool) -> None:
 
 
 def _built(
-    config: CorpusConfig, output: str, files: Sequence[Any], sizes: Sequence[int]
+    config: CorpusConfig,
+    output: str,
+    files: Sequence[Any],
+    sizes: Sequence[int],
+    others: Sequence[dict[str, Any]],
 ) -> dict[str, Any]:
-    """The manifest of a corpus that is there, of files with the same names and sizes."""
+    """The manifest of a corpus that is there, of files with the same names and sizes.
+
+    Args:
+      others: files that the steps use, which are compared by their contents.
+    """
     path = os.path.join(output, manifest.MANIFEST)
     if not epath.Path(path).exists():
         return {}
     there = manifest.read(output)
     old = [(file["path"], file["bytes"]) for file in there["files"]]
     new = [(config.shown(path), size) for (_, path), size in zip(files, sizes, strict=True)]
-    if old != new or there["medmt5"] != __version__:
+    if old != new or there["other_files"] != others or there["medmt5"] != __version__:
         return {}
     log.info(
         "%s is built, of files of these names and sizes; if their contents have changed, remove %s",

@@ -128,6 +128,18 @@ def test_a_file_that_is_gone_or_changed_leaves_nothing_behind(corpus):
     assert sorted(tree(corpus / "out/documents")) == ["fr/a-00000.jsonl.gz"]
 
 
+def test_another_evaluation_file_makes_another_corpus(corpus):
+    step = '[[steps]]\nname = "contamination"\nfiles = ["*-test.txt"]\n'
+    (corpus / "c.toml").write_text(TOML + step)
+    (corpus / "a-test.txt").write_text("what is in no document of the corpus and never was")
+    made = build.build(load(corpus), str(corpus / "out"))
+    assert "contamination" not in made["total"]["removed"]
+    (corpus / "b-test.txt").write_text(text(0))
+    made = build.build(load(corpus), str(corpus / "out"))
+    assert made["total"]["removed"]["contamination"]["en"] == {"in an evaluation set": 1}
+    assert [file["path"] for file in made["other_files"]] == ["a-test.txt", "b-test.txt"]
+
+
 def test_another_configuration_is_refused_with_what_differs(corpus):
     build.build(load(corpus), str(corpus / "out"))
     before = tree(corpus / "out")
