@@ -95,7 +95,7 @@ def build(
     write_text(os.path.join(output, manifest.CONFIG), config.toml)
     # Without it the folder is one that is being built.
     epath.Path(os.path.join(output, manifest.MANIFEST)).unlink(missing_ok=True)
-    common = f"{__version__}\0{config.text}\0{others}"
+    common = f"{__version__}\0{dict(manifest.versions())}\0{config.text}\0{others}"
     keys = [
         _hash(common, job.path, job.name, job.partitions, stat.length, stat.mtime)
         for job, stat in zip(jobs, stats, strict=True)

@@ -23,8 +23,8 @@ from medmt5.corpus.tally import total
 MANIFEST, CONFIG, BAD = "manifest.json", "config.toml", "bad.jsonl"
 # Whose versions decide about texts and about what is removed.
 LIBRARIES = (
-    *("ftfy", "pyahocorasick", "pyarrow", "py3langid", "pypdf", "trafilatura", "warcio"),
-    *("numpy", "sentencepiece"),
+    *("ftfy", "lxml", "mwparserfromhell", "numpy", "pyahocorasick", "pyarrow", "py3langid"),
+    *("pypdf", "sentencepiece", "trafilatura", "warcio"),
 )
 
 
@@ -51,7 +51,7 @@ def make(
     return {
         "name": config.name,
         "medmt5": __version__,
-        "libraries": dict(_versions()),
+        "libraries": dict(versions()),
         "config": json.loads(config.text),
         "config_sha256": hashlib.sha256(config.text.encode()).hexdigest(),
         "stages": shards.stages(config),
@@ -76,7 +76,8 @@ def make(
     }
 
 
-def _versions() -> Iterator[tuple[str, str]]:
+def versions() -> Iterator[tuple[str, str]]:
+    """Name and version of each of `LIBRARIES` that is installed."""
     for name in LIBRARIES:
         try:
             yield name, importlib.metadata.version(name)
