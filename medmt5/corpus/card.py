@@ -14,6 +14,7 @@ from medmt5.corpus.manifest import CONFIG
 from medmt5.corpus.tally import UNITS
 
 NAME = "README.md"
+LISTED = 10  # names in a cell of a table
 _LIMITS = (
     "Languages, quality and medical content are told by rules and by a statistical identifier: "
     "good texts are among what was removed, and others were kept. `removed/` has the beginning of "
@@ -115,7 +116,12 @@ def _by_reason(removed: Mapping[str, Mapping[str, int]]) -> dict[str, dict[str, 
 
 
 def _listed(numbers: Mapping[str, int]) -> str:
-    return ", ".join(f"{name or 'not stated'} {number:,}" for name, number in numbers.items())
+    """The most frequent ones, and how many more there are."""
+    most = sorted(numbers.items(), key=lambda item: -item[1])[:LISTED]
+    names = [f"{name or 'not stated'} {number:,}" for name, number in most]
+    if others := len(numbers) - len(most):
+        names.append(f"and {others:,} more")
+    return ", ".join(names)
 
 
 def summary(manifest: Mapping[str, Any]) -> str:
