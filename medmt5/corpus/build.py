@@ -24,6 +24,7 @@ from etils import epath
 from medmt5 import __version__
 from medmt5.corpus import card, engine, manifest, matching, page, records, shards
 from medmt5.corpus.config import CorpusConfig
+from medmt5.corpus.decompression import library
 from medmt5.corpus.documents import Document
 from medmt5.corpus.steps.language import LANGUAGES
 from medmt5.corpus.storage import below, digest, opened, written
@@ -78,6 +79,8 @@ def build(
     )
     manifest.check_folder(output, config)
     records.check(config.output.format, output)
+    if config.output.suffix.endswith(".zst"):
+        library("zstandard")
     if dry_run:
         for (source, path), size in zip(files, sizes, strict=True):
             log.info("would read %s (%s, %.1f MB)", path, source.name, size / 1e6)
@@ -171,9 +174,10 @@ def _try_steps(config: CorpusConfig) -> None:
       ValueError: a step does not work here.
     """
     for name, step in config.made_steps():
-        for language in LANGUAGES:
+        for language in ("", *LANGUAGES):
             try:
-                step(Document("text", "trial", "trial", language=language))
+                # Not ASCII, or nothing would be to repair.
+                step(Document("téxt", "trial", "trial", language=language))
             except (ImportError, ValueError, OSError) as error:
                 raise ValueError(f"[[steps]] {name}: {error}") from error
 

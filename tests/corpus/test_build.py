@@ -178,12 +178,29 @@ def test_a_dry_run_writes_nothing(corpus, caplog):
     assert "would read" in caplog.text
 
 
-def test_a_step_that_cannot_work_here_is_told_before_anything_is_read(corpus, monkeypatch):
-    def step(self, document):
-        raise ImportError("no module named ftfy")
+@pytest.mark.parametrize(
+    ("toml", "missing", "said"),
+    [
+("", "ftfy", r"\[\[steps\]\] unicode: .*pip install"),
+        (
+            '[[steps]]\nname = "language"\nwanted = ["pl"]\n',
+            "py3langid.langid",
+            r"\[\[steps\]\] language: .*pip install",
+        ),
+        ('[[steps]]\nname = "medical"\n', "ahocorasick", r"\[\[steps\]\] medical: .*pip install"),
+        ('[output]\ncompression = "zst"\n', "zstandard", "zstandard.*pip install"),
+    ],
+)
+def test_a_library_that_is_missing_is_told_before_anything_is_read(
+    corpus, monkeypatch, toml, missing, said
+):
+    from medmt5.corpus.steps import language, medical
 
-    monkeypatch.setattr("medmt5.corpus.steps.unicode.Unicode.__call__", step)
-    with pytest.raises(ValueError, match=r"\[\[steps\]\] unicode: no module named ftfy"):
+    (corpus / "c.toml").write_text(TOML + toml)
+    monkeypatch.setitem(sys.modules, missing, None)
+    for loaded in (language._model, medical._matcher):
+        loaded.cache_clear()
+    with pytest.raises(ValueError, match=said):
         build.build(load(corpus), str(corpus / "out"))
     assert not (corpus / "out").exists()
 
