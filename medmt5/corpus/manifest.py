@@ -9,6 +9,7 @@ import hashlib
 import importlib.metadata
 import json
 import os
+import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -16,7 +17,7 @@ from etils import epath
 
 from medmt5 import __version__
 from medmt5.corpus import shards
-from medmt5.corpus.config import CorpusConfig, parse
+from medmt5.corpus.config import CorpusConfig
 from medmt5.corpus.storage import below, digest
 from medmt5.corpus.tally import total
 
@@ -120,8 +121,8 @@ def check_folder(folder: str, config: CorpusConfig) -> None:
         return
     if not (path / CONFIG).exists():
         raise ValueError(f"{folder} has other files; give an empty folder or one that is not there")
-    old = parse((path / CONFIG).read_text(encoding="utf-8"), config.folder)
-    if differences := config_differences(old.given, config.given):
+    old = tomllib.loads((path / CONFIG).read_text(encoding="utf-8"))
+    if differences := config_differences(old, config.given):
         listed = "\n  ".join(differences)
         raise ValueError(
             f"{folder} was built with another configuration; give another folder, or remove this "

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from medmt5.corpus import build, config, manifest
+from medmt5.corpus import build, built, config, manifest
 
 TOML = """
 name = "small"
@@ -135,12 +135,13 @@ def test_a_file_that_is_gone_or_changed_leaves_nothing_behind(corpus):
     build.build(load(corpus), str(corpus / "new"))
     assert tree(corpus / "out") == tree(corpus / "new")
     assert sorted(tree(corpus / "out/documents")) == ["fr/a-00000.jsonl.gz"]
+    assert built.languages(str(corpus / "out")) == ["fr"]
 
 
 def test_another_evaluation_file_makes_another_corpus(corpus):
     step = '[[steps]]\nname = "contamination"\nfiles = ["*-test.txt"]\n'
     (corpus / "c.toml").write_text(TOML + step)
-    (corpus / "a-test.txt").write_text("what is in no document of the corpus and never was")
+    (corpus / "a-test.txt").write_text("what is in no document and never was there")
     made = build.build(load(corpus), str(corpus / "out"))
     assert "contamination" not in made["total"]["removed"]
     (corpus / "b-test.txt").write_text(text(0))
@@ -164,6 +165,18 @@ def test_another_configuration_is_refused_with_what_differs(corpus):
     assert tree(corpus / "out") == before
 
 
+def test_what_differs_is_told_though_files_of_the_old_configuration_are_gone(corpus):
+    step = '[[steps]]\nname = "contamination"\nfiles = ["{}-test.txt"]\n'
+    for name in "ab":
+        (corpus / f"{name}-test.txt").write_text("what is in no document and never was there")
+    (corpus / "c.toml").write_text(TOML + step.format("a"))
+    build.build(load(corpus), str(corpus / "out"))
+    (corpus / "a-test.txt").unlink()
+    (corpus / "c.toml").write_text(TOML + step.format("b"))
+    with pytest.raises(ValueError, match=r'files: \["a-test.txt"\] -> \["b-test.txt"\]'):
+        build.build(load(corpus), str(corpus / "out"))
+
+
 def test_a_folder_with_other_files_is_refused(corpus):
     with pytest.raises(ValueError, match="has other files"):
         build.build(load(corpus), str(corpus / "in"))
@@ -181,7 +194,7 @@ def test_a_dry_run_writes_nothing(corpus, caplog):
 @pytest.mark.parametrize(
     ("toml", "missing", "said"),
     [
-("", "ftfy", r"\[\[steps\]\] unicode: .*pip install"),
+        ("", "ftfy", r"\[\[steps\]\] unicode: .*pip install"),
         (
             '[[steps]]\nname = "language"\nwanted = ["pl"]\n',
             "py3langid.langid",
