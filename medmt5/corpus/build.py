@@ -22,7 +22,16 @@ from typing import Any
 from etils import epath
 
 from medmt5 import __version__
-from medmt5.corpus import card, engine, manifest, matching, page, records, shards
+from medmt5.corpus import (
+    card,
+    engine,
+    manifest,
+    matching,
+    page,
+    records,
+    sentencepiece_model,
+    shards,
+)
 from medmt5.corpus.config import CorpusConfig
 from medmt5.corpus.decompression import library
 from medmt5.corpus.documents import Document
@@ -93,6 +102,8 @@ def build(
     if there := _built(config, output, files, sizes, others):
         _remove_work(work, keep_work)
         return there
+    if config.output.vocabulary:
+        sentencepiece_model.load(config.output.vocabulary)
     _try_steps(config)
     jobs = _jobs(config, output, work, files, sum(sizes))
     write_text(os.path.join(output, manifest.CONFIG), config.toml)

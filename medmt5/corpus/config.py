@@ -296,6 +296,9 @@ def _step(table: Mapping[str, Any], folder: str) -> tuple[str, Mapping[str, Any]
     if key in settings:
         given = settings[key]
         if _is_table(given):
+            for of, path in given.items():
+                if not isinstance(path, str):
+                    raise ValueError(f"{where}: {key}.{of} is {path!r}; it must be a string")
             settings[key] = {of: _located(path, folder) for of, path in given.items()}
         else:
             settings[key] = _matching(where, [_located(path, folder) for path in given])

@@ -84,11 +84,9 @@ class Tally:
 
     def _loaded(self) -> Any:
         if self._processor is None:
-            import sentencepiece
-            from etils import epath
+            from medmt5.corpus.sentencepiece_model import load
 
-            model = epath.Path(self.vocabulary).read_bytes()
-            self._processor = sentencepiece.SentencePieceProcessor(model_proto=model)
+            self._processor = load(self.vocabulary)
         return self._processor
 
     def to_json(self) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from etils import epath
 from medmt5.convert.tokenizer import MODEL_FILES
 from medmt5.corpus import fertility
 from medmt5.corpus.sampling import Corpus, sample_table, shares, shuffled
-from medmt5.corpus.sentencepiece_model import learned_pieces, train_vocabulary
+from medmt5.corpus.sentencepiece_model import learned_pieces, load, train_vocabulary
 from medmt5.files import write_text
 
 log = logging.getLogger(__name__)
@@ -152,17 +152,10 @@ def _processor(path: str) -> Any:
     Raises:
       ValueError: there is none.
     """
-    import sentencepiece
-
     place = epath.Path(path)
     if place.exists() and place.is_dir():
         # A checkpoint of a run has its vocabulary one folder up.
         folders = (place, place.parent)
         files = [folder / name for folder in folders for name in MODEL_FILES]
         place = next((file for file in files if file.exists()), place / MODEL_FILES[0])
-    if not place.exists():
-        raise ValueError(f"{path}: no SentencePiece model there; give a .model file")
-    try:
-        return sentencepiece.SentencePieceProcessor(model_proto=place.read_bytes())
-    except (RuntimeError, OSError) as error:
-        raise ValueError(f"{place} is no SentencePiece model: {error}") from error
+    return load(place)

@@ -218,6 +218,13 @@ def test_a_library_that_is_missing_is_told_before_anything_is_read(
     assert not (corpus / "out").exists()
 
 
+def test_a_vocabulary_that_is_no_model_is_told_before_anything_is_read(corpus):
+    (corpus / "c.toml").write_text(TOML + '[output]\nvocabulary = "c.toml"\n')
+    with pytest.raises(ValueError, match="c.toml is no SentencePiece model"):
+        build.build(load(corpus), str(corpus / "out"))
+    assert not (corpus / "out").exists()
+
+
 def test_compression_and_duplicates_can_be_left_out(corpus):
     (corpus / "c.toml").write_text(
         TOML + '[duplicates]\nexact = false\nnear = false\n[output]\ncompression = ""\n'

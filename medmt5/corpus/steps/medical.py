@@ -112,7 +112,9 @@ class Medical:
         for name, published in (("min_keywords", MIN_KEYWORDS), ("min_density", MIN_DENSITY)):
             given = dict(getattr(self, name))
             languages = [*MIN_KEYWORDS, *self.keywords]
-            for language in given:
+            for language, least in given.items():
+                if isinstance(least, bool) or not isinstance(least, int | float):
+                    raise ValueError(f"medical: {name}.{language} is {least!r}; use a number")
                 if language not in languages:
                     raise ValueError(
                         f"medical: {name} has {language!r}, of which there is no keyword list; "
