@@ -81,9 +81,10 @@ def run(arguments: argparse.Namespace) -> None:
     # Before the hours of training.
     others = {name: _processor(name) for name in given.compare}
     corpus = Corpus(given.paths, given.held_out)
-    sizes = corpus.sizes()
-    taken = dict.fromkeys(sizes, 0.0)
+    sizes: dict[str, int] = {}
+    taken: dict[str, float] = {}
     if given.size:
+        sizes = corpus.sizes()
         taken = shares(sizes, given.alpha, given.characters)
         print(sample_table(sizes, taken), flush=True)
     if given.dry_run:

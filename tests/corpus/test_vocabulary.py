@@ -143,6 +143,20 @@ def test_a_vocabulary_of_a_corpus_is_trained_and_compared(corpus, tmp_path, capf
     assert f"| es | {10 * len(held)} | {fresh} | 430 |" in printed
 
 
+def test_to_compare_alone_the_corpus_is_read_once(corpus, tmp_path, monkeypatch):
+    (tmp_path / "old.model").write_bytes(model("▁", "e", "l"))
+    real, languages = built.documents, []
+    monkeypatch.setattr(
+        built, "documents", lambda folder, lang: languages.append(lang) or real(folder, lang)
+    )
+    options = ["--compare", tmp_path / "old.model", "--held_out", 10, "--json", tmp_path / "r.json"]
+    run(corpus, *options)
+    assert languages == ["es", "zh"]
+    rows = json.loads((tmp_path / "r.json").read_text())["rows"]
+    held = [n for n in range(300) if built.is_held_out(Document("x", str(n), "s"), 10)]
+    assert rows[0]["language"] == "es" and rows[0]["words"] == 10 * len(held)
+
+
 def test_a_dry_run_counts_files_of_several_kinds_and_writes_nothing(tmp_path, capsys, caplog):
     write(tmp_path / "in" / "a.jsonl", [{"text": "dolor", "lang": "es"}, {"texto": "x"}])
     (tmp_path / "in" / "b.txt").write_text("douleur aiguë\n\nfièvre\n", encoding="utf-8")
