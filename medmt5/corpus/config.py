@@ -26,6 +26,7 @@ from typing import Any
 
 from etils import epath
 
+from medmt5.corpus import duplicates
 from medmt5.corpus.readers import READERS, inputs, reader_of
 from medmt5.corpus.readers.base import Reader
 from medmt5.corpus.records import RECORDS
@@ -74,7 +75,7 @@ class Duplicates:
 
     exact: bool = True
     near: bool = True
-    threshold: float = 0.8
+    threshold: float = duplicates.THRESHOLD
 
     def __post_init__(self):
         if not 0 < self.threshold <= 1:

@@ -27,56 +27,15 @@ log = logging.getLogger(__name__)
 SEED_PIECES = 1_000_000  # as for mT5
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "paths",
-        nargs="+",
-        metavar="PATH",
-        help="a built corpus, or text (a document per line) and JSONL files: folders and patterns "
-        "too, with the language in front where files do not say it: es=notes/*.jsonl.gz",
-    )
-    parser.add_argument(
-        "--size", type=int, help="pieces in all (mT5: 250,100); without it, only compare"
-    )
-    parser.add_argument("--output", default="sentencepiece.model", metavar="FILE")
-    parser.add_argument(
-        "--compare",
-        nargs="+",
-        default=[],
-        metavar="MODEL",
-        help="SentencePiece models, or folders of checkpoints that have one",
-    )
-    parser.add_argument(
-        "--alpha",
-        type=float,
-        default=0.3,
-        help="a language with n characters has a share as n to the power of it (default: 0.3)",
-    )
-    parser.add_argument(
-        "--characters",
-        type=float,
-        default=2e8,
-        help="to train on, about; all are held in memory (default: 2e8)",
-    )
-    parser.add_argument("--character_coverage", type=float, default=0.99999)
-    parser.add_argument(
-        "--held_out", type=int, default=20, help="of so many documents one is measured on"
-    )
-    parser.add_argument("--seed", type=int, default=0, help="of the sample")
-    parser.add_argument(
-        "--threads", type=int, default=1, help="the model depends on it in its last digits"
-    )
-    parser.add_argument("--json", metavar="FILE", help="figures; by default OUTPUT with .json")
-    parser.add_argument("--dry_run", action="store_true", help="count, and train nothing")
-
-
-def run(arguments: argparse.Namespace) -> None:
+def run(given: argparse.Namespace) -> None:
     """The command.
+
+    Args:
+      given: flags, as `command` has them.
 
     Raises:
       ValueError: no text, a size that does not fit, or a model that is none.
     """
-    given = arguments
     _check(given)
     # Before the hours of training.
     others = {name: _processor(name) for name in given.compare}

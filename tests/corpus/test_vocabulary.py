@@ -1,6 +1,5 @@
 """Vocabularies of a corpus: shares and fertility by hand, what is held out, the whole command."""
 
-import argparse
 import gzip
 import json
 from collections import Counter
@@ -9,7 +8,7 @@ import pytest
 import sentencepiece
 from sentencepiece import sentencepiece_model_pb2 as model_pb2
 
-from medmt5.corpus import built, fertility, sampling, vocabulary
+from medmt5.corpus import built, command, fertility, sampling, vocabulary
 from medmt5.corpus.documents import Document
 
 KIND = model_pb2.ModelProto.SentencePiece
@@ -106,9 +105,7 @@ def corpus(tmp_path):
 
 
 def run(*arguments):
-    parser = argparse.ArgumentParser()
-    vocabulary.add_arguments(parser)
-    vocabulary.run(parser.parse_args(list(map(str, arguments))))
+    vocabulary.run(command.parser().parse_args(["vocabulary", *map(str, arguments)]))
 
 
 def test_a_vocabulary_of_a_corpus_is_trained_and_compared(corpus, tmp_path, capfd):
