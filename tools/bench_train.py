@@ -42,6 +42,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from bench_train_worker import Case
+from measuring import quartiles
 
 import medmt5
 from medmt5.formats.conll import Sentence, read_conll
@@ -245,11 +246,6 @@ def measure(title: str, entrants: Sequence[Contender], rounds: int) -> list[dict
             left = (time.monotonic() - began) / number * (rounds - number)
             say(f"{title}: round {number} of {rounds}, {duration(left)} left")
     return [record for _, record in running]
-
-
-def quartiles(values: Sequence[float]) -> list[float]:
-    """Lower quartile, median, upper quartile."""
-    return np.quantile(values, [0.25, 0.5, 0.75]).tolist()
 
 
 def seconds_of(record: dict[str, Any]) -> np.ndarray:

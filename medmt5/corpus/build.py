@@ -124,11 +124,9 @@ def build(
     cleaned = run("cleaning files", shards.clean, jobs, keys, sizes)
     matching.write_names(work, [job.name for job in jobs])
     all_keys = _hash(*keys)
-    partitions = [
-        matching.PartitionJob(config, work, number) for number in range(jobs[0].partitions)
-    ]
-    each = [1] * len(partitions)
-    run("finding duplicates", matching.find, partitions, [all_keys] * len(partitions), each)
+    count = jobs[0].partitions
+    finding = [matching.PartitionJob(config, work, number) for number in range(count)]
+    run("finding duplicates", matching.find, finding, [all_keys] * count, [1] * count)
     last_keys = [_hash(all_keys, key) for key in keys]
     finished = run("writing shards", shards.finish, jobs, last_keys, sizes)
     _write_bad(jobs, output)
@@ -193,18 +191,24 @@ def _try_steps(config: CorpusConfig) -> None:
                 raise ValueError(f"[[steps]] {name}: {error}") from error
 
 
+def partitions(size: int) -> int:
+    """How many parts the keys of so many bytes of input are split into.
+
+    A power of two, so that some more files do not change what the others' keys are written for.
+    """
+    return min(1 << max(0, -(-size // PARTITION_BYTES) - 1).bit_length(), MOST_PARTITIONS)
+
+
 def _jobs(
     config: CorpusConfig, output: str, work: str, files: Sequence[Any], size: int
 ) -> list[shards.FileJob]:
-    # A power of two, so that some more files do not change what the others' keys are written for.
-    partitions = 1 << max(0, -(-size // PARTITION_BYTES) - 1).bit_length()
-    partitions = min(partitions, MOST_PARTITIONS)
+    parts = partitions(size)
     numbers: collections.Counter[str] = collections.Counter()
     jobs = []
     for index, (source, path) in enumerate(files):
         name = f"{source.name}-{numbers[source.name]:05d}"
         numbers[source.name] += 1
-        jobs.append(shards.FileJob(config, work, output, name, index, source, path, partitions))
+        jobs.append(shards.FileJob(config, work, output, name, index, source, path, parts))
     return jobs
 
 
