@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 from etils import epath
 
+from medmt5 import markdown
 from medmt5.corpus import built
 from medmt5.corpus.documents import Bad, Document
 from medmt5.corpus.readers import inputs
@@ -189,17 +190,19 @@ def shares(sizes: Mapping[str, int], alpha: float, total: float) -> dict[str, fl
 
 def sample_table(sizes: Mapping[str, int], taken: Mapping[str, float]) -> str:
     """What is there and what is taken of it, as Markdown."""
-    lines = [
-        "| language | characters | taken, about | share | times |",
-        "|---|---:|---:|---:|---:|",
-    ]
     total = sum(taken.values()) or 1
-    lines += [
-        f"| {language} | {size:,} | {taken[language]:,.0f} | {taken[language] / total:.1%} "
-        f"| {taken[language] / max(size, 1):.3g} |"
+    rows = [
+        (
+            language,
+            size,
+            f"{taken[language]:,.0f}",
+            f"{taken[language] / total:.1%}",
+            f"{taken[language] / max(size, 1):.3g}",
+        )
         for language, size in sizes.items()
     ]
-    return "\n".join(lines)
+    columns = ["language", "characters", "taken, about", "share", "times"]
+    return markdown.table(columns, rows, right=range(1, 5))
 
 
 class _Progress:
