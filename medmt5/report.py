@@ -155,17 +155,22 @@ def _table(table: Table) -> str:
                 f"table {table.title!r} has {len(table.columns)} columns, but its row {list(row)} "
                 f"has {len(row)} cells; give one cell per column, None where there is no value"
             )
-    columns = [_cells([row[index] for row in table.rows]) for index in range(len(table.columns))]
+    note = f'<p class="note">{html.escape(table.note)}</p>\n' if table.note else ""
+    return f"<h3>{html.escape(table.title)}</h3>\n{table_html(table.columns, table.rows)}{note}"
+
+
+def table_html(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """Rows of texts, of numbers and of None, which is a dash, under the names of their columns."""
+    columns = [_cells([row[index] for row in rows]) for index in range(len(names))]
     head = "".join(
         f'<th scope="col"{_NUMBER if any(_NUMBER in cell for cell in cells) else ""}>'
         f"{html.escape(name)}</th>"
-        for name, cells in zip(table.columns, columns, strict=True)
+        for name, cells in zip(names, columns, strict=True)
     )
-    rows = "".join(f"<tr>{''.join(row)}</tr>\n" for row in zip(*columns, strict=True))
-    note = f'<p class="note">{html.escape(table.note)}</p>\n' if table.note else ""
+    body = "".join(f"<tr>{''.join(row)}</tr>\n" for row in zip(*columns, strict=True))
     return (
-        f'<h3>{html.escape(table.title)}</h3>\n<div class="scroll"><table>\n'
-        f"<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}</tbody>\n</table></div>\n{note}"
+        f'<div class="scroll"><table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}</tbody>\n'
+        "</table></div>\n"
     )
 
 

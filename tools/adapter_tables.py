@@ -13,8 +13,10 @@ import json
 import math
 import re
 import statistics
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
+
+from medmt5.markdown import table
 
 TARGET = "laptop_argument_en"
 TITLES = {
@@ -74,11 +76,6 @@ def shown(seeds: Mapping[int, dict], value: Callable[[Mapping], float], digits: 
 def last(curves: Curves, method: str) -> Mapping[int, dict]:
     steps = curves.get(method, {})
     return steps[max(steps)] if steps else {}
-
-
-def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def summary(curves: Curves) -> str:

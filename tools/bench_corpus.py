@@ -22,7 +22,6 @@ import json
 import multiprocessing
 import os
 import platform
-import resource
 import sys
 import tempfile
 import time
@@ -31,7 +30,7 @@ from pathlib import Path
 from typing import Any
 
 import bench_corpus_files as files
-import numpy as np
+from measuring import peak_mib, quartiles
 
 from medmt5.corpus.documents import Document
 from medmt5.corpus.readers import reader_of
@@ -118,21 +117,6 @@ def _speed(seconds: Sequence[float], sizes: Sequence[float]) -> dict[str, Any]:
     # The clock has steps of up to a hundredth of a second.
     speeds = [size / 1e6 / max(spent, 1e-3) for size, spent in zip(sizes, seconds, strict=True)]
     return {"seconds": list(seconds), "mb_per_second": quartiles(speeds)}
-
-
-def quartiles(values: Sequence[float]) -> list[float]:
-    """Lower quartile, median, upper quartile."""
-    return np.quantile(values, [0.25, 0.5, 0.75]).tolist()
-
-
-def peak_mib() -> float:
-    """The greatest memory of this process so far."""
-    try:
-        # Of the process alone: ru_maxrss begins with that of the one that started it.
-        with open("/proc/self/status", encoding="ascii") as file:
-            return int(next(line.split()[1] for line in file if line.startswith("VmHWM"))) / 2**10
-    except OSError:
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
 
 
 def measure(case: str, folder: str, repeats: int, seconds: float) -> dict[str, Any]:

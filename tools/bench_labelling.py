@@ -42,6 +42,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from measuring import quartiles
 
 from medmt5 import decoding
 from medmt5.convert import huggingface
@@ -404,12 +405,6 @@ def measure(methods: dict[str, Method], repeats: int) -> dict[str, Timing]:
             method()
             timings[name].seconds.append(time.perf_counter() - began)
     return timings
-
-
-def quartiles(values: Sequence[float]) -> tuple[float, float, float]:
-    """Lower quartile, median, upper quartile."""
-    low, middle, high = np.quantile(values, [0.25, 0.5, 0.75])
-    return float(low), float(middle), float(high)
 
 
 def summary(case: Case, timings: dict[str, Timing], tags: TagSet) -> list[dict[str, Any]]:

@@ -22,7 +22,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
+from measuring import quartiles
 
 from medmt5 import losses
 
@@ -93,11 +93,6 @@ def measure(
         record["quartiles"] = quartiles(record["seconds"])
         record["times_plain"] = quartiles([ours / plain for ours, plain in pairs])
     return records
-
-
-def quartiles(values: Sequence[float]) -> list[float]:
-    """Lower quartile, median, upper quartile."""
-    return np.quantile(values, [0.25, 0.5, 0.75]).tolist()
 
 
 def table(title: str, records: Sequence[dict[str, Any]]) -> str:

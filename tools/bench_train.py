@@ -42,8 +42,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from bench_train_worker import Case
+from measuring import quartiles
 
 import medmt5
+from medmt5 import markdown
 from medmt5.formats.conll import Sentence, read_conll
 from medmt5.formats.labelling import Labelling
 from medmt5.models.t5 import T5Config
@@ -247,11 +249,6 @@ def measure(title: str, entrants: Sequence[Contender], rounds: int) -> list[dict
     return [record for _, record in running]
 
 
-def quartiles(values: Sequence[float]) -> list[float]:
-    """Lower quartile, median, upper quartile."""
-    return np.quantile(values, [0.25, 0.5, 0.75]).tolist()
-
-
 def seconds_of(record: dict[str, Any]) -> np.ndarray:
     return np.array([turn["seconds"] for turn in record["turns"]])
 
@@ -347,9 +344,8 @@ def table(title: str, part: str, records: Sequence[dict[str, Any]]) -> str:
         columns["losses"] = [
             ", ".join(f"{loss:.4f}" for loss in record["losses"][:3]) for record in records
         ]
-    rows = [list(columns), ["---", *["---:"] * (len(columns) - 1)]]
-    rows += [list(row) for row in zip(*columns.values(), strict=True)]
-    lines = ["| " + " | ".join(row) + " |" for row in rows]
+    rows = zip(*columns.values(), strict=True)
+    lines = [markdown.table(list(columns), rows, right=range(1, len(columns)))]
     if "ceiling_gflops" in records[0]:
         lines.append(f"\nCeiling: {spread(records[0]['ceiling_gflops'], 0)} GFLOP/s.")
     return "\n".join([f"\n### {title}\n", *lines, ""])

@@ -2,8 +2,8 @@
 
 A worker reads its case as the first line of its input, builds and compiles it, and answers with one
 line of facts. Every further line gives it one turn, which it answers with seconds and results. It
-sleeps in between, so that workers take turns on the same cores. Needs NumPy alone: T5X may live in
-an environment of its own.
+sleeps in between, so that workers take turns on the same cores. Needs NumPy alone, as `measuring`
+does: T5X may live in an environment of its own.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from measuring import peak_mib
 
 LEARNING_RATE = 1e-3  # constant, as Medical mT5 was trained
 HEAD_DIM = 64
@@ -122,18 +123,7 @@ def serve(make: Callable[[Case], Job]) -> None:
             "seconds": time.perf_counter() - began,
             "cpu_seconds": time.process_time() - cpu_began,
         }
-        answer({**times, "peak_rss_mib": peak_rss_mib(), **result})
-
-
-def peak_rss_mib() -> float | None:
-    """The most memory that this process has held, libraries included; None where Linux is not."""
-    # Not getrusage: that counts what the parent held when it started this process.
-    try:
-        with open("/proc/self/status", encoding="utf-8") as file:
-            kib = next(line.split()[1] for line in file if line.startswith("VmHWM"))
-    except OSError:
-        return None
-    return int(kib) / 1024
+        answer({**times, "peak_rss_mib": peak_mib(), **result})
 
 
 def parameters(shapes: Mapping[str, Sequence[int]]) -> dict[str, np.ndarray]:

@@ -18,7 +18,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from medmt5.corpus.build import MOST_PARTITIONS, PARTITION_BYTES
+from medmt5.corpus.build import partitions
 
 SOURCES = ("jsonl", "pubmed", "pmc", "wikipedia", "warc", "pdf")
 # Held at once by the job of a partition: rows as read, the same joined, a tenth for their order.
@@ -78,8 +78,8 @@ def plan(
     share = {kind: size / 1e6 / build["megabytes"] for kind, size in build["bytes"].items()}
     files = math.ceil(gigabytes / assumed.file_gigabytes)
     in_files = gigabytes * reading.get("file_bytes_per_byte", 1.0)
-    partitions = min(_power_of_two(in_files * 1e9 / PARTITION_BYTES), MOST_PARTITIONS)
-    reads = files * partitions * READS
+    parts = partitions(math.ceil(in_files * 1e9))
+    reads = files * parts * READS
     vcpu_hours = core_hours / assumed.vcpu_speed + reads * assumed.read_seconds / 3600
     vcpu_hours /= assumed.busy
     machines = math.ceil(vcpu_hours / assumed.vcpus / assumed.hours)
@@ -95,8 +95,8 @@ def plan(
         "file_hours": assumed.file_gigabytes * 1000 * per_mb / 3600 / assumed.vcpu_speed,
         "between_gigabytes": between,
         "output_gigabytes": gigabytes * share["output"],
-        "partitions": partitions,
-        "partition_gib": COPIES * gigabytes * 1e9 * share["keys"] / partitions / 2**30,
+        "partitions": parts,
+        "partition_gib": COPIES * gigabytes * 1e9 * share["keys"] / parts / 2**30,
         "reads": reads,
         "dollars": vcpu_hours * assumed.vcpu_dollars + storage + reads / 1e4 * assumed.read_dollars,
     }
@@ -104,10 +104,6 @@ def plan(
 
 def _speed(record: Mapping[str, Any]) -> float:
     return record["mb_per_second"][1]
-
-
-def _power_of_two(number: float) -> int:
-    return 1 << max(0, math.ceil(number) - 1).bit_length()
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:

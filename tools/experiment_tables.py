@@ -12,8 +12,10 @@ import json
 import re
 import statistics
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+
+from medmt5.markdown import table
 
 LANGUAGES = ("en", "es", "fr", "it")
 TASKS = ("ncbi_disease_en", "diann_en", "diann_es", *(f"e3c_{lang}" for lang in LANGUAGES))
@@ -57,11 +59,6 @@ def difference(ours: Sequence[float], others: Sequence[float]) -> str:
     """Of the means over seeds that both have."""
     pairs = list(zip(ours, others, strict=False))
     return shown([a - b for a, b in pairs]) if pairs else "–"
-
-
-def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def decoding(f1: Scores, faithful: Scores) -> str:

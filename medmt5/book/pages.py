@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import html
 import io
-import re
 import statistics
 from collections.abc import Sequence
 
@@ -14,6 +13,8 @@ from medmt5.book.columns import Cell
 from medmt5.book.dot_plot import CSS, MOST_SERIES, Dot, Series, dot_plot
 from medmt5.book.runs import Run
 from medmt5.book.tables import Head, Table
+from medmt5.markdown import escaped
+from medmt5.markdown import table as markdown_table
 from medmt5.report import render_page
 
 TITLE = "Results"
@@ -44,36 +45,28 @@ def markdown(tables: Sequence[Table], runs: Sequence[Run]) -> str:
         parts.append(f"## {table.section.title}")
         parts.append(_markdown_table(table, (*table.rows, *table.averages)))
         if table.differences:
-            parts.append(f"### Difference to {_escaped(table.baseline)}")
+            parts.append(f"### Difference to {escaped(table.baseline)}")
             parts.append(_markdown_table(table, table.differences, signed=True))
         if table.figures:
-            lines = [f"| {' | '.join(_FIGURE_HEADS)} |", "|---|---|---|---|---:|---|"]
-            for cells in _figure_rows(table):
-                lines.append(f"| {' | '.join(map(_escaped, cells))} |")
-            parts += ["### Single published numbers", "\n".join(lines)]
+            figures = markdown_table(_FIGURE_HEADS, _figure_rows(table), right=[4])
+            parts += ["### Single published numbers", figures]
         notes = [f"[{number}] {source}." for number, source in enumerate(table.sources, 1)]
         if notes or table.notes:
-            parts.append("\n".join(f"* {_escaped(note)}" for note in (*notes, *table.notes)))
+            parts.append("\n".join(f"* {escaped(note)}" for note in (*notes, *table.notes)))
     if runs:
-        lines = [f"* {_escaped(name)}: {_escaped(files)}" for name, files in _run_files(runs)]
+        lines = [f"* {escaped(name)}: {escaped(files)}" for name, files in _run_files(runs)]
         parts += ["## Runs", "\n".join(lines)]
     return "\n\n".join(parts) + "\n"
 
 
 def _markdown_table(table: Table, lines: Sequence[Line], *, signed: bool = False) -> str:
     heads = ["lang", "data set", "metric", *map(_head, table.heads)]
-    made = [f"| {' | '.join(map(_escaped, heads))} |", "|---|---|---|" + "---:|" * len(table.heads)]
+    rows = []
     for line in lines:
-        title = _escaped(line.title)
-        title = title if line.kind == "row" else f"**{title}**"
-        cells = [_escaped(_text(cell, signed=signed)) for cell in line.cells]
-        made.append(f"| {' | '.join([line.lang, title, line.metric, *cells])} |")
-    return "\n".join(made)
-
-
-def _escaped(text: str) -> str:
-    """Text that means itself in a cell: no column ends in it and no HTML begins."""
-    return re.sub(r"([\\|<])", r"\\\1", text).replace("\n", " ")
+        title = line.title if line.kind == "row" else f"**{line.title}**"
+        cells = [_text(cell, signed=signed) for cell in line.cells]
+        rows.append([line.lang, title, line.metric, *cells])
+    return markdown_table(heads, rows, right=range(3, len(heads)))
 
 
 def _head(head: Head) -> str:

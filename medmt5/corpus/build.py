@@ -23,8 +23,18 @@ from typing import Any
 from etils import epath
 
 from medmt5 import __version__
-from medmt5.corpus import card, engine, manifest, matching, page, records, shards
+from medmt5.corpus import (
+    card,
+    engine,
+    manifest,
+    matching,
+    page,
+    records,
+    sentencepiece_model,
+    shards,
+)
 from medmt5.corpus.config import CorpusConfig
+from medmt5.corpus.decompression import library
 from medmt5.corpus.documents import Document
 from medmt5.corpus.steps.language import LANGUAGES
 from medmt5.corpus.storage import below, opened, written
@@ -79,24 +89,28 @@ def build(
     )
     manifest.check_folder(output, config)
     records.check(config.output.format, output)
+    if config.output.suffix.endswith(".zst"):
+        library("zstandard")
     if dry_run:
         for (source, path), size in zip(files, sizes, strict=True):
             log.info("would read %s (%s, %.1f MB)", path, source.name, size / 1e6)
         return {}
     work = os.path.join(output, "work")
-    if there := _built(config, output, files, sizes):
+    others = [
+        {"for": what, "path": config.shown(path), **digest(path)}
+        for what, path in config.other_files()
+    ]
+    if there := _built(config, output, files, sizes, others):
         _remove_work(work, keep_work)
         return there
+    if config.output.vocabulary:
+        sentencepiece_model.load(config.output.vocabulary)
     _try_steps(config)
     jobs = _jobs(config, output, work, files, sum(sizes))
     write_text(os.path.join(output, manifest.CONFIG), config.toml)
     # Without it the folder is one that is being built.
     epath.Path(os.path.join(output, manifest.MANIFEST)).unlink(missing_ok=True)
-    others = [
-        {"for": what, "path": config.shown(path), **digest(path)}
-        for what, path in config.other_files()
-    ]
-    common = f"{__version__}\0{config.text}\0{others}"
+    common = f"{__version__}\0{dict(manifest.versions())}\0{config.text}\0{others}"
     keys = [
         _hash(common, job.path, job.name, job.partitions, stat.length, stat.mtime)
         for job, stat in zip(jobs, stats, strict=True)
@@ -111,11 +125,9 @@ def build(
     cleaned = run("cleaning files", shards.clean, jobs, keys, sizes)
     matching.write_names(work, [job.name for job in jobs])
     all_keys = _hash(*keys)
-    partitions = [
-        matching.PartitionJob(config, work, number) for number in range(jobs[0].partitions)
-    ]
-    each = [1] * len(partitions)
-    run("finding duplicates", matching.find, partitions, [all_keys] * len(partitions), each)
+    count = jobs[0].partitions
+    finding = [matching.PartitionJob(config, work, number) for number in range(count)]
+    run("finding duplicates", matching.find, finding, [all_keys] * count, [1] * count)
     last_keys = [_hash(all_keys, key) for key in keys]
     finished = run("writing shards", shards.finish, jobs, last_keys, sizes)
     _write_bad(jobs, output)
@@ -138,16 +150,24 @@ def _remove_work(work: str, keep: bool) -> None:
 
 
 def _built(
-    config: CorpusConfig, output: str, files: Sequence[Any], sizes: Sequence[int]
+    config: CorpusConfig,
+    output: str,
+    files: Sequence[Any],
+    sizes: Sequence[int],
+    others: Sequence[dict[str, Any]],
 ) -> dict[str, Any]:
-    """The manifest of a corpus that is there, of files with the same names and sizes."""
+    """The manifest of a corpus that is there, of files with the same names and sizes.
+
+    Args:
+      others: files that the steps use, which are compared by their contents.
+    """
     path = os.path.join(output, manifest.MANIFEST)
     if not epath.Path(path).exists():
         return {}
     there = manifest.read(output)
     old = [(file["path"], file["bytes"]) for file in there["files"]]
     new = [(config.shown(path), size) for (_, path), size in zip(files, sizes, strict=True)]
-    if old != new or there["medmt5"] != __version__:
+    if old != new or there["other_files"] != others or there["medmt5"] != __version__:
         return {}
     log.info(
         "%s is built, of files of these names and sizes; if their contents have changed, remove %s",
@@ -164,25 +184,32 @@ def _try_steps(config: CorpusConfig) -> None:
       ValueError: a step does not work here.
     """
     for name, step in config.made_steps():
-        for language in LANGUAGES:
+        for language in ("", *LANGUAGES):
             try:
-                step(Document("text", "trial", "trial", language=language))
+                # Not ASCII, or nothing would be to repair.
+                step(Document("téxt", "trial", "trial", language=language))
             except (ImportError, ValueError, OSError) as error:
                 raise ValueError(f"[[steps]] {name}: {error}") from error
+
+
+def partitions(size: int) -> int:
+    """How many parts the keys of so many bytes of input are split into.
+
+    A power of two, so that some more files do not change what the others' keys are written for.
+    """
+    return min(1 << max(0, -(-size // PARTITION_BYTES) - 1).bit_length(), MOST_PARTITIONS)
 
 
 def _jobs(
     config: CorpusConfig, output: str, work: str, files: Sequence[Any], size: int
 ) -> list[shards.FileJob]:
-    # A power of two, so that some more files do not change what the others' keys are written for.
-    partitions = 1 << max(0, -(-size // PARTITION_BYTES) - 1).bit_length()
-    partitions = min(partitions, MOST_PARTITIONS)
+    parts = partitions(size)
     numbers: collections.Counter[str] = collections.Counter()
     jobs = []
     for index, (source, path) in enumerate(files):
         name = f"{source.name}-{numbers[source.name]:05d}"
         numbers[source.name] += 1
-        jobs.append(shards.FileJob(config, work, output, name, index, source, path, partitions))
+        jobs.append(shards.FileJob(config, work, output, name, index, source, path, parts))
     return jobs
 
 

@@ -25,7 +25,7 @@ _SUFFIXES = (".jsonl", ".jsonl.gz", ".jsonl.zst", *records.SUFFIXES)
 
 
 def languages(folder: str) -> list[str]:
-    """Languages of a corpus, by the folders of its documents.
+    """Languages of a corpus, by the folders of its documents; an empty one is of a former build.
 
     Raises:
       ValueError: no corpus is there, or its build has not ended.
@@ -33,7 +33,8 @@ def languages(folder: str) -> list[str]:
     if (epath.Path(folder) / CONFIG).exists() and not (epath.Path(folder) / MANIFEST).exists():
         raise ValueError(f"{folder} has no {MANIFEST}: its build has not ended; run it again")
     documents = epath.Path(folder) / DOCUMENTS
-    found = [path.name for path in documents.iterdir()] if documents.exists() else []
+    inside = documents.iterdir() if documents.exists() else ()
+    found = [path.name for path in inside if path.is_dir() and any(path.iterdir())]
     if not found:
         raise ValueError(
             f"{folder} holds no corpus: no {DOCUMENTS}/<language>; give a folder that "

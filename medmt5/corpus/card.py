@@ -6,14 +6,15 @@ Its tables are also those of the page: rows of texts and numbers, made of the ma
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from medmt5 import markdown
 from medmt5.corpus.manifest import CONFIG
 from medmt5.corpus.tally import UNITS
 
 NAME = "README.md"
+LISTED = 10  # names in a cell of a table
 _LIMITS = (
     "Languages, quality and medical content are told by rules and by a statistical identifier: "
     "good texts are among what was removed, and others were kept. `removed/` has the beginning of "
@@ -115,7 +116,12 @@ def _by_reason(removed: Mapping[str, Mapping[str, int]]) -> dict[str, dict[str, 
 
 
 def _listed(numbers: Mapping[str, int]) -> str:
-    return ", ".join(f"{name or 'not stated'} {number:,}" for name, number in numbers.items())
+    """The most frequent ones, and how many more there are."""
+    most = sorted(numbers.items(), key=lambda item: -item[1])[:LISTED]
+    names = [f"{name or 'not stated'} {number:,}" for name, number in most]
+    if others := len(numbers) - len(most):
+        names.append(f"and {others:,} more")
+    return ", ".join(names)
 
 
 def summary(manifest: Mapping[str, Any]) -> str:
@@ -139,7 +145,7 @@ def text(manifest: Mapping[str, Any]) -> str:
         "A word is a run of letters and digits; in Chinese and Japanese it is a character.",
     ]
     for table in tables(manifest):
-        parts += [f"## {table.title}", _markdown(table)]
+        parts += [f"## {table.title}", markdown.table(table.columns, table.rows)]
     parts += ["## Steps", "\n".join(_steps(manifest))]
     if manifest["other_files"]:
         files = (f"* {file['for']}: `{file['path']}`" for file in manifest["other_files"])
@@ -151,27 +157,6 @@ def text(manifest: Mapping[str, Any]) -> str:
         f"```sh\nmedmt5 corpus build {CONFIG} --output DIR\nmedmt5 corpus check DIR\n```",
     ]
     return "\n\n".join(parts) + "\n"
-
-
-def _markdown(table: Table) -> str:
-    heads = [f"| {' | '.join(table.columns)} |"]
-    heads.append(
-        "|"
-        + "|".join("---:" if _numbers(table, n) else "---" for n in range(len(table.columns)))
-        + "|"
-    )
-    return "\n".join([*heads, *(f"| {' | '.join(map(_cell, row))} |" for row in table.rows)])
-
-
-def _numbers(table: Table, column: int) -> bool:
-    return all(isinstance(row[column], int) for row in table.rows)
-
-
-def _cell(value: str | int) -> str:
-    if isinstance(value, int):
-        return f"{value:,}"
-    # Text that means itself: no column ends in it and no HTML begins.
-    return re.sub(r"([\\|<])", r"\\\1", value).replace("\n", " ")
 
 
 def _steps(manifest: Mapping[str, Any]) -> Iterator[str]:

@@ -16,8 +16,7 @@ The same command goes on where a build was interrupted. Other flags are Apache B
 """
 
 
-def parser(*, vocabulary: bool = False) -> argparse.ArgumentParser:
-    """The flags; those of `vocabulary`, which are another module's, only if they are wanted."""
+def parser() -> argparse.ArgumentParser:
     flags = argparse.ArgumentParser(prog="medmt5 corpus", description=__doc__)
     commands = flags.add_subparsers(dest="command", required=True)
 
@@ -54,12 +53,51 @@ def parser(*, vocabulary: bool = False) -> argparse.ArgumentParser:
     )
     check.add_argument("folder", metavar="DIR")
     about = "train a SentencePiece vocabulary, and compare vocabularies"
-    made = command("vocabulary", about, _vocabulary)
-    if vocabulary:
-        from medmt5.corpus.vocabulary import add_arguments
-
-        add_arguments(made)
+    _add_vocabulary_flags(command("vocabulary", about, _vocabulary))
     return flags
+
+
+def _add_vocabulary_flags(made: argparse.ArgumentParser) -> None:
+    made.add_argument(
+        "paths",
+        nargs="+",
+        metavar="PATH",
+        help="a built corpus, or text (a document per line) and JSONL files: folders and patterns "
+        "too, with the language in front where files do not say it: es=notes/*.jsonl.gz",
+    )
+    made.add_argument(
+        "--size", type=int, help="pieces in all (mT5: 250,100); without it, only compare"
+    )
+    made.add_argument("--output", default="sentencepiece.model", metavar="FILE")
+    made.add_argument(
+        "--compare",
+        nargs="+",
+        default=[],
+        metavar="MODEL",
+        help="SentencePiece models, or folders of checkpoints that have one",
+    )
+    made.add_argument(
+        "--alpha",
+        type=float,
+        default=0.3,
+        help="a language with n characters has a share as n to the power of it (default: 0.3)",
+    )
+    made.add_argument(
+        "--characters",
+        type=float,
+        default=2e8,
+        help="to train on, about; all are held in memory (default: 2e8)",
+    )
+    made.add_argument("--character_coverage", type=float, default=0.99999)
+    made.add_argument(
+        "--held_out", type=int, default=20, help="of so many documents one is measured on"
+    )
+    made.add_argument("--seed", type=int, default=0, help="of the sample")
+    made.add_argument(
+        "--threads", type=int, default=1, help="the model depends on it in its last digits"
+    )
+    made.add_argument("--json", metavar="FILE", help="figures; by default OUTPUT with .json")
+    made.add_argument("--dry_run", action="store_true", help="count, and train nothing")
 
 
 def _positive(text: str) -> int:
@@ -71,7 +109,7 @@ def _positive(text: str) -> int:
 
 def main(arguments: Sequence[str]) -> None:
     """The command line of `medmt5 corpus`; exits with 1 where files fail, 2 where it is misused."""
-    flags = parser(vocabulary=list(arguments[:1]) == ["vocabulary"])
+    flags = parser()
     given, others = flags.parse_known_args(arguments)
     if others and not getattr(given, "runner", None):
         flags.error(f"unrecognized arguments: {' '.join(others)}")
@@ -86,7 +124,8 @@ def main(arguments: Sequence[str]) -> None:
             print(f"medmt5 corpus: {error}", file=sys.stderr)
             code = 1
         except KeyboardInterrupt:
-            print("medmt5 corpus: stopped; the same command goes on", file=sys.stderr)
+            more = "; the same command goes on" if given.command == "build" else ""
+            print(f"medmt5 corpus: stopped{more}", file=sys.stderr)
             code = 130
     sys.exit(code)
 

@@ -26,6 +26,7 @@ from typing import Any
 
 from etils import epath
 
+from medmt5.corpus import duplicates
 from medmt5.corpus.readers import inputs, reader_of
 from medmt5.corpus.readers.base import Reader
 from medmt5.corpus.records import RECORDS
@@ -74,7 +75,7 @@ class Duplicates:
 
     exact: bool = True
     near: bool = True
-    threshold: float = 0.8
+    threshold: float = duplicates.THRESHOLD
 
     def __post_init__(self):
         if not 0 < self.threshold <= 1:
@@ -293,6 +294,9 @@ def _step(table: Mapping[str, Any], folder: str) -> tuple[str, Mapping[str, Any]
     if key in settings:
         given = settings[key]
         if _is_table(given):
+            for of, path in given.items():
+                if not isinstance(path, str):
+                    raise ValueError(f"{where}: {key}.{of} is {path!r}; it must be a string")
             settings[key] = {of: _located(path, folder) for of, path in given.items()}
         else:
             settings[key] = _matching(where, [_located(path, folder) for path in given])

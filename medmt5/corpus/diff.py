@@ -115,10 +115,14 @@ def _documents(
     come = after[~np.isin(after["all"], before["all"])]
     changed = np.isin(come["id"], gone["id"])
     kinds = {
-        "added": (come[~changed], paths_new),
-        "removed": (gone[~np.isin(gone["id"], come["id"])], paths_old),
-        "changed": (come[changed], paths_new),
+        "added": come[~changed],
+        "removed": gone[~np.isin(gone["id"], come["id"])],
+        "changed": come[changed],
     }
+    shown = {kind: np.unique(rows["id"])[:EXAMPLES].tolist() for kind, rows in kinds.items()}
+    in_old = _named(paths_old, set(shown["removed"]))
+    in_new = _named(paths_new, {*shown["added"], *shown["changed"]})
+    named = {"added": in_new, "removed": in_old, "changed": in_new}
     names = list(groups)
     return {
         kind: {
@@ -127,9 +131,9 @@ def _documents(
                 [*names[group], number]
                 for group, number in sorted(Counter(rows["group"].tolist()).items())
             ],
-            "examples": _named(paths, set(np.unique(rows["id"])[:EXAMPLES].tolist())),
+            "examples": sorted(named[kind][id] for id in shown[kind]),
         }
-        for kind, (rows, paths) in kinds.items()
+        for kind, rows in kinds.items()
     }
 
 
@@ -159,14 +163,13 @@ def _rows(paths: Sequence[str], groups: dict[tuple[str, str], int]) -> np.ndarra
     return np.fromiter(rows(), _ROW)
 
 
-def _named(paths: Sequence[str], ids: set[int]) -> list[str]:
+def _named(paths: Sequence[str], ids: set[int]) -> dict[int, str]:
     """The names of some documents, by the hashes of their ids."""
-    found: set[str] = set()
-    if ids:
-        for document in _all(paths):
-            if _id(document) in ids:
-                found.add(f"{document.source} {document.id}")
-    return sorted(found)
+    return {
+        id: f"{document.source} {document.id}"
+        for document in (_all(paths) if ids else ())
+        if (id := _id(document)) in ids
+    }
 
 
 def text(found: Mapping[str, Any]) -> str:

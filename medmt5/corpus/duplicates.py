@@ -40,16 +40,14 @@ def exact_key(text: str) -> bytes:
 
 
 @functools.cache
-def _functions(permutations: int) -> tuple[np.ndarray, np.ndarray]:
+def _functions() -> tuple[np.ndarray, np.ndarray]:
     # Odd factors: then x -> a x + b is a permutation of the 64-bit numbers.
     random = np.random.Generator(np.random.Philox(key=20241))
-    factors, shifts = random.integers(2**64, size=(2, permutations, 1), dtype=np.uint64)
+    factors, shifts = random.integers(2**64, size=(2, PERMUTATIONS, 1), dtype=np.uint64)
     return factors | np.uint64(1), shifts
 
 
-def signature(
-    text: str, language: str, *, permutations: int = PERMUTATIONS
-) -> UInt64[np.ndarray, " permutations"]:
+def signature(text: str, language: str) -> UInt64[np.ndarray, " permutations"]:
     """The least hash of the text's shingles under each of a fixed set of hash functions.
 
     A text shorter than a shingle is one; a text without words has the largest numbers.
@@ -57,28 +55,21 @@ def signature(
     words = hashes(WORD.findall(text))
     n = CHARACTERS if language in UNSPACED_LANGUAGES else WORDS
     shingles = np.unique(ngrams(words, min(n, max(len(words), 1))))
-    factors, shifts = _functions(permutations)
-    least = np.full(permutations, 2**64 - 1, dtype=np.uint64)
+    factors, shifts = _functions()
+    least = np.full(PERMUTATIONS, 2**64 - 1, dtype=np.uint64)
     for start in range(0, len(shingles), _BLOCK):
         block = shingles[start : start + _BLOCK] * factors
         np.minimum(least, (block + shifts).min(axis=1), out=least)
     return least
 
 
-def bands(signature: UInt64[np.ndarray, " permutations"], *, count: int = BANDS) -> list[bytes]:
+def bands(signature: UInt64[np.ndarray, " permutations"]) -> list[bytes]:
     """Keys of the buckets that a signature falls into: 8 bytes, different for each band."""
-    rows = np.ascontiguousarray(signature, dtype="<u8").reshape(count, -1)
+    rows = np.ascontiguousarray(signature, dtype="<u8").reshape(BANDS, -1)
     return [
         hashlib.blake2b(row.tobytes(), digest_size=8, salt=number.to_bytes(8, "little")).digest()
         for number, row in enumerate(rows)
     ]
-
-
-def similarity(
-    a: UInt64[np.ndarray, " permutations"], b: UInt64[np.ndarray, " permutations"]
-) -> float:
-    """Estimate of the Jaccard similarity: its standard error is at most 0.044 of 128 numbers."""
-    return float((a == b).mean())
 
 
 def order_key(priority: int, source: str, id: str) -> bytes:
@@ -95,14 +86,14 @@ def removals(
     keys: Sequence[bytes],
     signatures: UInt64[np.ndarray, "documents permutations"],
     *,
-    threshold: float = THRESHOLD,
+    threshold: float,
 ) -> list[tuple[int, int]]:
     """Which documents of one bucket go: those similar to one with a smaller key.
 
     Args:
       keys: of `order_key`, all different.
-      threshold: least estimated similarity; with one of 0 the bucket keeps a single document, as
-        buckets of exact duplicates do.
+      threshold: least estimated similarity (of 128 numbers its standard error is at most 0.044);
+        with one of 0 the bucket keeps a single document, as buckets of exact duplicates do.
 
     Returns:
       Pairs of a document that goes and the one with the smallest key that it is similar to.

@@ -46,19 +46,17 @@ def measure(processor: Any, texts: Iterable[str]) -> Fit:
       processor: `sentencepiece.SentencePieceProcessor`.
     """
     words: Counter[str] = Counter()
-    spelling = {
-        token
-        for token in range(processor.get_piece_size())
-        if processor.is_byte(token) or processor.is_unknown(token)
-    }
-    tokens = spelt = 0
+    tokens: Counter[int] = Counter()
     for text in texts:
-        ids = processor.encode(text)
-        tokens += len(ids)
-        spelt += sum(token in spelling for token in ids)
+        tokens.update(processor.encode(text))
         words.update(WORD.findall(text))
+    spelt = sum(count for token, count in tokens.items() if _is_spelt(processor, token))
     whole = sum(count for word, count in words.items() if _is_whole(processor, word))
-    return Fit(words.total(), tokens, whole, spelt)
+    return Fit(words.total(), tokens.total(), whole, spelt)
+
+
+def _is_spelt(processor: Any, token: int) -> bool:
+    return processor.is_unknown(token) or processor.is_byte(token)
 
 
 def _is_whole(processor: Any, word: str) -> bool:
@@ -66,7 +64,7 @@ def _is_whole(processor: Any, word: str) -> bool:
     # The mark of a space before it, which in such scripts is not there.
     if len(ids) == 2 and has_unspaced(word) and processor.id_to_piece(ids[0]) == "▁":
         del ids[0]
-    return len(ids) == 1 and not (processor.is_unknown(ids[0]) or processor.is_byte(ids[0]))
+    return len(ids) == 1 and not _is_spelt(processor, ids[0])
 
 
 def means(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

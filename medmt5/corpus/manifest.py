@@ -9,6 +9,7 @@ import hashlib
 import importlib.metadata
 import json
 import os
+import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -16,7 +17,7 @@ from etils import epath
 
 from medmt5 import __version__
 from medmt5.corpus import shards
-from medmt5.corpus.config import CorpusConfig, parse
+from medmt5.corpus.config import CorpusConfig
 from medmt5.corpus.storage import below
 from medmt5.corpus.tally import total
 from medmt5.files import digest
@@ -24,8 +25,8 @@ from medmt5.files import digest
 MANIFEST, CONFIG, BAD = "manifest.json", "config.toml", "bad.jsonl"
 # Whose versions decide about texts and about what is removed.
 LIBRARIES = (
-    *("ftfy", "pyahocorasick", "pyarrow", "py3langid", "pypdf", "trafilatura", "warcio"),
-    *("numpy", "sentencepiece"),
+    *("ftfy", "lxml", "mwparserfromhell", "numpy", "pyahocorasick", "pyarrow", "py3langid"),
+    *("pypdf", "sentencepiece", "trafilatura", "warcio"),
 )
 
 
@@ -52,7 +53,7 @@ def make(
     return {
         "name": config.name,
         "medmt5": __version__,
-        "libraries": dict(_versions()),
+        "libraries": dict(versions()),
         "config": json.loads(config.text),
         "config_sha256": hashlib.sha256(config.text.encode()).hexdigest(),
         "stages": shards.stages(config),
@@ -77,7 +78,8 @@ def make(
     }
 
 
-def _versions() -> Iterator[tuple[str, str]]:
+def versions() -> Iterator[tuple[str, str]]:
+    """Name and version of each of `LIBRARIES` that is installed."""
     for name in LIBRARIES:
         try:
             yield name, importlib.metadata.version(name)
@@ -120,8 +122,8 @@ def check_folder(folder: str, config: CorpusConfig) -> None:
         return
     if not (path / CONFIG).exists():
         raise ValueError(f"{folder} has other files; give an empty folder or one that is not there")
-    old = parse((path / CONFIG).read_text(encoding="utf-8"), config.folder)
-    if differences := config_differences(old.given, config.given):
+    old = tomllib.loads((path / CONFIG).read_text(encoding="utf-8"))
+    if differences := config_differences(old, config.given):
         listed = "\n  ".join(differences)
         raise ValueError(
             f"{folder} was built with another configuration; give another folder, or remove this "

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from medmt5.corpus import card, charts
-from medmt5.report import render_page
+from medmt5.report import render_page, table_html
 
 NAME = "report.html"
 # Of removed documents that are shown, per step and reason; and characters of each.
@@ -33,7 +33,8 @@ def text(manifest: Mapping[str, Any], samples: Sequence[Mapping[str, str]]) -> s
     """
     sections = [("Composition", _composition(manifest)), ("Lengths", _lengths(manifest))]
     sections.append(("What the steps removed", _removals(manifest)))
-    sections += [(table.title, _table(table)) for table in card.tables(manifest)]
+    for table in card.tables(manifest):
+        sections.append((table.title, table_html(table.columns, table.rows)))
     sections.append(("Samples of what was removed", _samples(manifest["stages"], samples)))
     return render_page(f"Corpus {manifest['name']}", sections, css=charts.CSS + _CSS)
 
@@ -81,28 +82,6 @@ def _removals(manifest: Mapping[str, Any]) -> str:
                 reasons = total["removed"][stage].get(language, {})
                 rows[language][stage] = sum(reasons.values())
     return charts.stacked("Documents kept, and removed by each step", rows, unit="documents")
-
-
-def _table(table: card.Table) -> str:
-    numbers = {
-        place
-        for place in range(len(table.columns))
-        if all(isinstance(row[place], int) for row in table.rows)
-    }
-
-    def line(tag: str, cells: Sequence[str | int]) -> str:
-        made = []
-        for place, cell in enumerate(cells):
-            kind = ' class="number"' if place in numbers else ""
-            words = f"{cell:,}" if isinstance(cell, int) else html.escape(cell)
-            made.append(f"<{tag}{kind}>{words}</{tag}>")
-        return f"<tr>{''.join(made)}</tr>\n"
-
-    body = "".join(line("td", row) for row in table.rows)
-    head = line("th", table.columns)
-    return (
-        f'<div class="scroll"><table>\n<thead>{head}</thead>\n<tbody>{body}</tbody></table></div>\n'
-    )
 
 
 def _samples(stages: Sequence[str], samples: Sequence[Mapping[str, str]]) -> str:

@@ -15,12 +15,14 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 from etils import epath
 
+from medmt5 import markdown
 from medmt5.corpus import built
 from medmt5.corpus.documents import Bad, Document
 from medmt5.corpus.readers import inputs
 from medmt5.corpus.readers.jsonl import JSONL
 from medmt5.corpus.readers.text import Text
 from medmt5.corpus.sentencepiece_model import words
+from medmt5.corpus.tally import language_of
 
 log = logging.getLogger(__name__)
 
@@ -30,12 +32,11 @@ MEASURED = 1_000_000  # characters per language that vocabularies are compared o
 PERIOD = 10.0  # seconds between lines of progress
 WORDS = 100  # in a text of shuffled ones
 LONGEST = 512  # bytes of a word; text without spaces is cut into such
-NO_LANGUAGE = "und"
 _WITH_LANGUAGE = re.compile("([a-z]{2,3})=(.+)")
 
 
 class Corpus:
-    """Documents of built corpora and of other files, read twice: to count, and to sample.
+    """Documents of built corpora and of other files, read to count, and again to sample.
 
     Args:
       paths: as on the command line.
@@ -62,22 +63,12 @@ class Corpus:
             self._files += [(language, file) for file in inputs(given, [path])]
 
     def sizes(self) -> dict[str, int]:
-        """Characters by language of what may be trained on.
-
-        Raises:
-          ValueError: there are none.
-        """
+        """Characters by language of what may be trained on."""
         sizes: Counter[str] = Counter()
         progress = _Progress("counting")
         for document in self._documents():
-            sizes[_language(document)] += len(document.text) * (not self._held(document))
+            sizes[language_of(document)] += len(document.text) * (not self._held(document))
             progress.add(len(document.text))
-        for bad in self.bad[:3]:
-            log.warning("not read: %s: %s %s", bad.where, bad.reason, bad.detail)
-        if len(self.bad) > 3:
-            log.warning("not read: %d more", len(self.bad) - 3)
-        if not sizes:
-            raise ValueError("there are no documents in these paths")
         return dict(sorted(sizes.items()))
 
     def sample(
@@ -86,6 +77,11 @@ class Corpus:
         """Words to train on with their counts, and by language texts to measure on.
 
         A language of which nothing is held out is measured on its first document.
+
+        Args:
+          sizes: as `sizes()` gives them; of a language that it lacks nothing is trained on.
+          taken: characters to train on.
+          seed: of the sample.
         """
         counts: Counter[str] = Counter()
         measured: dict[str, list[str]] = defaultdict(list)
@@ -95,15 +91,16 @@ class Corpus:
         random = {lang: np.random.default_rng([seed, *lang.encode()]) for lang in sizes}
         progress = _Progress("sampling", sum(sizes.values()))
         for document in self._documents():
-            language, text = _language(document), document.text
+            language, text = language_of(document), document.text
             if self._held(document):
                 if characters[language] < MEASURED:
                     characters[language] += len(text)
                     measured[language].append(text)
                 continue
-            times = int(taken[language] / sizes[language] + random[language].random())
-            for word in words(text, LONGEST) if times else ():
-                counts[word] += times
+            if language in sizes:
+                times = int(taken[language] / sizes[language] + random[language].random())
+                for word in words(text, LONGEST) if times else ():
+                    counts[word] += times
             first.setdefault(language, text)
             progress.add(len(text))
         for language, text in first.items():
@@ -118,25 +115,36 @@ class Corpus:
         return built.is_held_out(document, self._held_out)
 
     def _documents(self) -> Iterator[Document]:
+        """All documents.
+
+        Raises:
+          ValueError: at the end, if there were none.
+        """
         self.bad.clear()
+        found = False
+        for item in self._items():
+            if isinstance(item, Bad):
+                self.bad.append(item)
+            else:
+                found = True
+                yield item
+        for bad in self.bad[:3]:
+            log.warning("not read: %s: %s %s", bad.where, bad.reason, bad.detail)
+        if len(self.bad) > 3:
+            log.warning("not read: %d more", len(self.bad) - 3)
+        if not found:
+            raise ValueError("there are no documents in these paths")
+
+    def _items(self) -> Iterator[Document | Bad]:
         for folder in self._built:
             for language in built.languages(folder):
                 yield from built.documents(folder, language)
         for language, path in self._files:
             name = os.path.basename(path)
             if ".json" in name:
-                reader = JSONL(source=name, language=language)
+                yield from JSONL(source=name, language=language)(path)
             else:
-                reader = Text(source=name, language=language, unit="line")
-            for item in reader(path):
-                if isinstance(item, Bad):
-                    self.bad.append(item)
-                else:
-                    yield item
-
-
-def _language(document: Document) -> str:
-    return document.language or NO_LANGUAGE
+                yield from Text(source=name, language=language, unit="line")(path)
 
 
 def shuffled(counts: Mapping[str, int], seed: int) -> Iterator[str]:
@@ -182,17 +190,19 @@ def shares(sizes: Mapping[str, int], alpha: float, total: float) -> dict[str, fl
 
 def sample_table(sizes: Mapping[str, int], taken: Mapping[str, float]) -> str:
     """What is there and what is taken of it, as Markdown."""
-    lines = [
-        "| language | characters | taken, about | share | times |",
-        "|---|---:|---:|---:|---:|",
-    ]
     total = sum(taken.values()) or 1
-    lines += [
-        f"| {language} | {size:,} | {taken[language]:,.0f} | {taken[language] / total:.1%} "
-        f"| {taken[language] / max(size, 1):.3g} |"
+    rows = [
+        (
+            language,
+            size,
+            f"{taken[language]:,.0f}",
+            f"{taken[language] / total:.1%}",
+            f"{taken[language] / max(size, 1):.3g}",
+        )
         for language, size in sizes.items()
     ]
-    return "\n".join(lines)
+    columns = ["language", "characters", "taken, about", "share", "times"]
+    return markdown.table(columns, rows, right=range(1, 5))
 
 
 class _Progress:

@@ -1,4 +1,4 @@
-"""Trains SentencePiece models laid out like mT5's.
+"""Loads SentencePiece models, and trains those laid out like mT5's.
 
 Ids: pad 0, eos 1, unk 2, the 256 byte pieces at 3-258, the learned pieces, and at the top the
 sentinels, `▁<extra_id_0>` last. In mT5 the sentinels are pieces of the model itself (T5 adds them
@@ -8,17 +8,38 @@ in the tokenizer), so code that counts down from the end of the vocabulary works
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Iterable, Iterator
-from pathlib import Path
+from typing import Any
+
+from etils import epath
 
 from medmt5.vocabulary import NUM_SENTINELS
 
 RESERVED = 3 + 256  # pad, eos, unk, and one piece for each byte
 
 
+def load(path: str | os.PathLike[str]) -> Any:
+    """A `sentencepiece.SentencePieceProcessor` of a file.
+
+    Raises:
+      ValueError: the file is not there, or is no model.
+    """
+    import sentencepiece
+
+    try:
+        model = epath.Path(path).read_bytes()
+    except (FileNotFoundError, IsADirectoryError) as error:
+        raise ValueError(f"{path}: no SentencePiece model there; give a .model file") from error
+    try:
+        return sentencepiece.SentencePieceProcessor(model_proto=model)
+    except (RuntimeError, OSError) as error:
+        raise ValueError(f"{path} is no SentencePiece model: {error}") from error
+
+
 def train_vocabulary(
     texts: Iterable[str],
-    path: str | Path,
+    path: str | os.PathLike[str],
     *,
     size: int,
     sentinels: int = NUM_SENTINELS,
@@ -33,7 +54,7 @@ def train_vocabulary(
 
     Args:
       texts: sentences or documents; all are held in memory.
-      path: file to write, usually `sentencepiece.model`.
+      path: file to write, usually `sentencepiece.model`; local or `gs://`.
       size: pieces in all, special, byte and sentinel pieces included.
       sentinels: sentinel pieces, at the top of the ids.
       seed_sentencepiece_size: substrings that training starts from, before it prunes.
@@ -88,9 +109,9 @@ def train_vocabulary(
             type=model_pb2.ModelProto.SentencePiece.USER_DEFINED,
         )
     model.trainer_spec.vocab_size = size
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(model.SerializeToString(deterministic=True))
+    file = epath.Path(path)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(model.SerializeToString(deterministic=True))
 
 
 def learned_pieces(size: int, sentinels: int = NUM_SENTINELS) -> int:

@@ -155,7 +155,7 @@ class _Cleaning:
                 return
             if isinstance(result, Removed):
                 self.tally.remove(name, document, result)
-                self.removed.write(_removed_line(document, name, result))
+                self.removed.write(line(_removal(document, name, result)))
                 return
             if isinstance(result, list):
                 self.tally.changed[name]["split"] += 1
@@ -181,7 +181,6 @@ def finish(job: FileJob) -> dict[str, Any]:
     """
     duplicates = matching.going(job.work, job.index, job.partitions)
     tally, samples = Tally(job.config.output.vocabulary), _Samples()
-    counts: dict[str, int] = {}
     with contextlib.ExitStack() as files:
         removed = files.enter_context(written(removed_path(job)))
         with opened(job.of_work("removed")) as before:
@@ -193,19 +192,18 @@ def finish(job: FileJob) -> dict[str, Any]:
             if number in duplicates:
                 answer = Removed(*duplicates[number])
                 tally.remove(DUPLICATES, document, answer)
-                raw = _removed_line(document, DUPLICATES, answer)
-                removed.write(raw)
-                samples.add(json.loads(raw))
+                record = _removal(document, DUPLICATES, answer)
+                removed.write(line(record))
+                samples.add(record)
                 continue
             tally.add(DUPLICATES, document)
             tally.stay(document)
             shards.add(document)
-            language = language_of(document)
-            counts[language] = counts.get(language, 0) + 1
     made = []
     for language, path in sorted(shards.paths.items()):
         sizes = digest(os.path.join(job.output, path))
-        made.append({"path": path, "language": language, "documents": counts[language], **sizes})
+        documents = tally.counts[DUPLICATES][language]["documents"]
+        made.append({"path": path, "language": language, "documents": documents, **sizes})
     return {"tally": tally.to_json(), "shards": made, "samples": samples.best()}
 
 
@@ -299,9 +297,9 @@ def _told(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-def _removed_line(document: Document, step: str, removed: Removed) -> bytes:
+def _removal(document: Document, step: str, removed: Removed) -> dict[str, str]:
     fields = document.to_json()
     record = {"step": step, "reason": removed.reason, "detail": removed.detail}
     for name in ("source", "id", "language"):
         record[name] = fields.get(name, "")
-    return line({**record, "text": document.text[:EXCERPT]})
+    return {**record, "text": document.text[:EXCERPT]}

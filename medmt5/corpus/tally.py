@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -12,6 +13,9 @@ from medmt5.corpus.steps.words import WORD
 
 UNITS = ("documents", "words", "bytes", "tokens")
 UNKNOWN = "und"  # the language of documents without one, as ISO 639-2 has it
+# Names and addresses of licences are few; a notice has year and holder, in PubMed per document.
+_NAME = re.compile(r"(?!.*(©|\(c\)|copyright|rights reserved)).{,100}", re.DOTALL | re.IGNORECASE)
+IN_WORDS = "in words"
 
 
 def language_of(document: Document) -> str:
@@ -34,7 +38,7 @@ class Tally:
       removed: step -> language -> reason -> documents.
       changed: step -> "documents" changed, documents "split", or places by kind -> number.
       bad: reason -> what could not be read.
-      licences: of the documents that stay.
+      licences: of the documents that stay; those with more than a name are one, `IN_WORDS`.
       lengths: language -> least number of words, a power of two -> documents that stay.
     """
 
@@ -61,7 +65,7 @@ class Tally:
 
     def stay(self, document: Document) -> None:
         """A document of the corpus."""
-        self.licences[document.licence] += 1
+        self.licences[document.licence if _NAME.fullmatch(document.licence) else IN_WORDS] += 1
         words = self._measured(document.text)["words"]
         least = 1 << words.bit_length() - 1 if words else 0
         self.lengths[language_of(document)][str(least)] += 1
@@ -80,11 +84,9 @@ class Tally:
 
     def _loaded(self) -> Any:
         if self._processor is None:
-            import sentencepiece
-            from etils import epath
+            from medmt5.corpus.sentencepiece_model import load
 
-            model = epath.Path(self.vocabulary).read_bytes()
-            self._processor = sentencepiece.SentencePieceProcessor(model_proto=model)
+            self._processor = load(self.vocabulary)
         return self._processor
 
     def to_json(self) -> dict[str, Any]:
@@ -97,18 +99,16 @@ def total(tallies: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     """The sum of some tallies."""
     result: dict[str, Any] = Tally().to_json()
     for tally in tallies:
-        result = _sum(result, tally)
+        _add(result, tally)
     return _plain(result)
 
 
-def _sum(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, Any]:
-    def added(x: Any, y: Any) -> Any:
-        return _sum(x, y) if isinstance(x, Mapping) else x + y
-
-    return {
-        key: added(a[key], b[key]) if key in a and key in b else a.get(key, b.get(key))
-        for key in {**a, **b}
-    }
+def _add(result: dict[str, Any], tally: Mapping[str, Any]) -> None:
+    for key, value in tally.items():
+        if isinstance(value, Mapping):
+            _add(result.setdefault(key, {}), value)
+        else:
+            result[key] = result.get(key, 0) + value
 
 
 def _plain(table: Any) -> Any:

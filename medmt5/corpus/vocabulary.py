@@ -19,7 +19,7 @@ from etils import epath
 from medmt5.convert.tokenizer import MODEL_FILES
 from medmt5.corpus import fertility
 from medmt5.corpus.sampling import Corpus, sample_table, shares, shuffled
-from medmt5.corpus.sentencepiece_model import learned_pieces, train_vocabulary
+from medmt5.corpus.sentencepiece_model import learned_pieces, load, train_vocabulary
 from medmt5.files import write_text
 
 log = logging.getLogger(__name__)
@@ -27,63 +27,23 @@ log = logging.getLogger(__name__)
 SEED_PIECES = 1_000_000  # as for mT5
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "paths",
-        nargs="+",
-        metavar="PATH",
-        help="a built corpus, or text (a document per line) and JSONL files: folders and patterns "
-        "too, with the language in front where files do not say it: es=notes/*.jsonl.gz",
-    )
-    parser.add_argument(
-        "--size", type=int, help="pieces in all (mT5: 250,100); without it, only compare"
-    )
-    parser.add_argument("--output", default="sentencepiece.model", metavar="FILE")
-    parser.add_argument(
-        "--compare",
-        nargs="+",
-        default=[],
-        metavar="MODEL",
-        help="SentencePiece models, or folders of checkpoints that have one",
-    )
-    parser.add_argument(
-        "--alpha",
-        type=float,
-        default=0.3,
-        help="a language with n characters has a share as n to the power of it (default: 0.3)",
-    )
-    parser.add_argument(
-        "--characters",
-        type=float,
-        default=2e8,
-        help="to train on, about; all are held in memory (default: 2e8)",
-    )
-    parser.add_argument("--character_coverage", type=float, default=0.99999)
-    parser.add_argument(
-        "--held_out", type=int, default=20, help="of so many documents one is measured on"
-    )
-    parser.add_argument("--seed", type=int, default=0, help="of the sample")
-    parser.add_argument(
-        "--threads", type=int, default=1, help="the model depends on it in its last digits"
-    )
-    parser.add_argument("--json", metavar="FILE", help="figures; by default OUTPUT with .json")
-    parser.add_argument("--dry_run", action="store_true", help="count, and train nothing")
-
-
-def run(arguments: argparse.Namespace) -> None:
+def run(given: argparse.Namespace) -> None:
     """The command.
+
+    Args:
+      given: flags, as `command` has them.
 
     Raises:
       ValueError: no text, a size that does not fit, or a model that is none.
     """
-    given = arguments
     _check(given)
     # Before the hours of training.
     others = {name: _processor(name) for name in given.compare}
     corpus = Corpus(given.paths, given.held_out)
-    sizes = corpus.sizes()
-    taken = dict.fromkeys(sizes, 0.0)
+    sizes: dict[str, int] = {}
+    taken: dict[str, float] = {}
     if given.size:
+        sizes = corpus.sizes()
         taken = shares(sizes, given.alpha, given.characters)
         print(sample_table(sizes, taken), flush=True)
     if given.dry_run:
@@ -152,17 +112,10 @@ def _processor(path: str) -> Any:
     Raises:
       ValueError: there is none.
     """
-    import sentencepiece
-
     place = epath.Path(path)
     if place.exists() and place.is_dir():
         # A checkpoint of a run has its vocabulary one folder up.
         folders = (place, place.parent)
         files = [folder / name for folder in folders for name in MODEL_FILES]
         place = next((file for file in files if file.exists()), place / MODEL_FILES[0])
-    if not place.exists():
-        raise ValueError(f"{path}: no SentencePiece model there; give a .model file")
-    try:
-        return sentencepiece.SentencePieceProcessor(model_proto=place.read_bytes())
-    except (RuntimeError, OSError) as error:
-        raise ValueError(f"{place} is no SentencePiece model: {error}") from error
+    return load(place)

@@ -26,9 +26,13 @@ TOO_MANY = "questions with too many options"
 
 
 class Item(NamedTuple):
-    """A sentence or a question, and the text that makes it the same as another."""
+    """A sentence or a question, and the text that makes it the same as another.
+
+    Of a question `question` is the key without the options, of a sentence all of it.
+    """
 
     key: str
+    question: str
     id: str
     content: Any
 

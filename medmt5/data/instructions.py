@@ -15,7 +15,7 @@ import json
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from medmt5.data.instruction_rows import (
@@ -141,8 +141,16 @@ def every_row(
     """
     report = report or Report()
     every = sources(folder, lang, stage)
-    tested = {item.key for source in every for item in _test_items(source, lang, report)}
-    validated: set[str] = set()
+    tested = _names(item for source in every for item in _test_items(source, lang, report))
+    # Before any training row: what is held out of a training file may stand in another set's, too.
+    validated = _names(
+        item
+        for source in every
+        for split in source.files
+        if split != "test"
+        for item in _items(source, split, lang, Report())
+        if _goes_to(source, split, item, seed) == "validation"
+    )
     seen: set[tuple[str, ...]] = set()
     makers = [_maker(source, lang, stage) for source in every]
     for split in ("validation", "train"):
@@ -150,28 +158,32 @@ def every_row(
             if split not in source.files:
                 continue
             for item in _items(source, split, lang, report):
-                held = "validation" not in source.files and not draw(seed, item.key) % HELD_OUT
-                to = "validation" if held else split
-                if to == "validation":  # of the other stage, if it makes no row here
-                    validated.add(item.key)
+                to = _goes_to(source, split, item, seed)
                 for label, row in rows_of(item, lang, seed, report):
                     kind = row["kind"]
                     same = (kind, label, item.key)
                     # Two questions may differ in their options alone, which an open one has not.
-                    asked = f"{kind} {folded(row['input'])}"
-                    if item.key in tested:
+                    name = item.question if kind == "open" else item.key
+                    if name in tested:
                         report.other[IN_TEST] += 1
-                    elif to == "train" and {item.key, asked} & validated:
+                    elif to == "train" and name in validated:
                         report.other[IN_VALIDATION] += 1
                     elif same in seen:
                         report.other[TWICE] += 1
                     else:
                         seen.add(same)
-                        if to == "validation":
-                            validated.add(asked)
                         origin = os.path.relpath(source.files[split], folder)
                         own = {"id": f"{origin}/{item.id}/{label or kind}", "lang": lang}
                         yield Built(kind, to, own | row | {"origin": origin})
+
+
+def _names(items: Iterable[Item]) -> set[str]:
+    return {name for item in items for name in (item.key, item.question)}
+
+
+def _goes_to(source: Source, split: str, item: Item, seed: int) -> str:
+    held = "validation" not in source.files and not draw(seed, item.key) % HELD_OUT
+    return "validation" if held else split
 
 
 def _maker(source: Source, lang: str, stage: str) -> Callable[[Item, str, int, Report], Rows]:
@@ -196,11 +208,13 @@ def _items(source: Source, split: str, lang: str, report: Report) -> Iterator[It
     path = source.files[split]
     if source.labelled:
         for sentence in read_conll(path, report=report):
-            yield Item(folded(joined(sentence.words)), str(sentence.line), sentence)
+            text = folded(joined(sentence.words))
+            yield Item(text, text, str(sentence.line), sentence)
         return
     for record in read_questions(path, lang=lang, report=report):
-        asked = [record["context"], record["question"], *sorted(record["options"])]
-        yield Item("\n".join(map(folded, asked)), record["id"], record)
+        question = "\n".join(map(folded, (record["context"], record["question"])))
+        key = "\n".join((question, *map(folded, sorted(record["options"]))))
+        yield Item(key, question, record["id"], record)
 
 
 def _test_items(source: Source, lang: str, report: Report) -> Iterator[Item]:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from cloud import Cloud
 
-from medmt5.corpus import build, config, engine
+from medmt5.corpus import build, built, config, engine, manifest
 
 TOML = """
 name = "small"
@@ -130,6 +130,15 @@ def test_a_build_of_remote_files_to_a_remote_folder_writes_the_same_bytes(corpus
     assert tree(corpus / "new") == tree(corpus / "out")
 
 
+def test_what_other_libraries_cleaned_is_not_gone_on_with(corpus, caplog, monkeypatch):
+    build.build(load(corpus), str(corpus / "out"), keep_work=True)
+    (corpus / "in/z.jsonl").write_text(json.dumps({"id": "z", "text": text(3), "lang": "en"}))
+    monkeypatch.setattr(manifest, "versions", lambda: [("ftfy", "0.1")])
+    caplog.set_level("INFO", logger="medmt5")
+    assert build.build(load(corpus), str(corpus / "out"))["libraries"] == {"ftfy": "0.1"}
+    assert "are there" not in caplog.text
+
+
 def test_a_file_that_is_gone_or_changed_leaves_nothing_behind(corpus):
     build.build(load(corpus), str(corpus / "out"), keep_work=True)
     (corpus / "in/y.jsonl").unlink()
@@ -138,6 +147,19 @@ def test_a_file_that_is_gone_or_changed_leaves_nothing_behind(corpus):
     build.build(load(corpus), str(corpus / "new"))
     assert tree(corpus / "out") == tree(corpus / "new")
     assert sorted(tree(corpus / "out/documents")) == ["fr/a-00000.jsonl.gz"]
+    assert built.languages(str(corpus / "out")) == ["fr"]
+
+
+def test_another_evaluation_file_makes_another_corpus(corpus):
+    step = '[[steps]]\nname = "contamination"\nfiles = ["*-test.txt"]\n'
+    (corpus / "c.toml").write_text(TOML + step)
+    (corpus / "a-test.txt").write_text("what is in no document and never was there")
+    made = build.build(load(corpus), str(corpus / "out"))
+    assert "contamination" not in made["total"]["removed"]
+    (corpus / "b-test.txt").write_text(text(0))
+    made = build.build(load(corpus), str(corpus / "out"))
+    assert made["total"]["removed"]["contamination"]["en"]
+    assert [file["path"] for file in made["other_files"]] == ["a-test.txt", "b-test.txt"]
 
 
 def test_another_configuration_is_refused_with_what_differs(corpus):
@@ -155,6 +177,18 @@ def test_another_configuration_is_refused_with_what_differs(corpus):
     assert tree(corpus / "out") == before
 
 
+def test_what_differs_is_told_though_files_of_the_old_configuration_are_gone(corpus):
+    step = '[[steps]]\nname = "contamination"\nfiles = ["{}-test.txt"]\n'
+    for name in "ab":
+        (corpus / f"{name}-test.txt").write_text("what is in no document and never was there")
+    (corpus / "c.toml").write_text(TOML + step.format("a"))
+    build.build(load(corpus), str(corpus / "out"))
+    (corpus / "a-test.txt").unlink()
+    (corpus / "c.toml").write_text(TOML + step.format("b"))
+    with pytest.raises(ValueError, match=r'files: \["a-test.txt"\] -> \["b-test.txt"\]'):
+        build.build(load(corpus), str(corpus / "out"))
+
+
 def test_a_folder_with_other_files_is_refused(corpus):
     with pytest.raises(ValueError, match="has other files"):
         build.build(load(corpus), str(corpus / "in"))
@@ -169,12 +203,36 @@ def test_a_dry_run_writes_nothing(corpus, caplog):
     assert "would read" in caplog.text
 
 
-def test_a_step_that_cannot_work_here_is_told_before_anything_is_read(corpus, monkeypatch):
-    def step(self, document):
-        raise ImportError("no module named ftfy")
+@pytest.mark.parametrize(
+    ("toml", "missing", "said"),
+    [
+        ("", "ftfy", r"\[\[steps\]\] unicode: .*pip install"),
+        (
+            '[[steps]]\nname = "language"\nwanted = ["pl"]\n',
+            "py3langid.langid",
+            r"\[\[steps\]\] language: .*pip install",
+        ),
+        ('[[steps]]\nname = "medical"\n', "ahocorasick", r"\[\[steps\]\] medical: .*pip install"),
+        ('[output]\ncompression = "zst"\n', "zstandard", "zstandard.*pip install"),
+    ],
+)
+def test_a_library_that_is_missing_is_told_before_anything_is_read(
+    corpus, monkeypatch, toml, missing, said
+):
+    from medmt5.corpus.steps import language, medical
 
-    monkeypatch.setattr("medmt5.corpus.steps.unicode.Unicode.__call__", step)
-    with pytest.raises(ValueError, match=r"\[\[steps\]\] unicode: no module named ftfy"):
+    (corpus / "c.toml").write_text(TOML + toml)
+    monkeypatch.setitem(sys.modules, missing, None)
+    for loaded in (language._model, medical._matcher):
+        loaded.cache_clear()
+    with pytest.raises(ValueError, match=said):
+        build.build(load(corpus), str(corpus / "out"))
+    assert not (corpus / "out").exists()
+
+
+def test_a_vocabulary_that_is_no_model_is_told_before_anything_is_read(corpus):
+    (corpus / "c.toml").write_text(TOML + '[output]\nvocabulary = "c.toml"\n')
+    with pytest.raises(ValueError, match="c.toml is no SentencePiece model"):
         build.build(load(corpus), str(corpus / "out"))
     assert not (corpus / "out").exists()
 

@@ -78,6 +78,10 @@ def test_a_failing_file_system_and_ctrl_c_say_how_to_go_on(corpus, monkeypatch, 
         assert said in capsys.readouterr().err
 
 
-def test_the_flags_of_vocabulary_are_those_of_its_module(capsys):
-    assert run("vocabulary", "--help") == 0
-    assert "--size" in capsys.readouterr().out
+def test_a_vocabulary_that_is_stopped_does_not_promise_to_go_on(monkeypatch, capsys):
+    def run_vocabulary(given):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("medmt5.corpus.vocabulary.run", run_vocabulary)
+    assert run("vocabulary", "in.txt", "--size", "400") == 130
+    assert capsys.readouterr().err == "medmt5 corpus: stopped\n"

@@ -48,6 +48,14 @@ def parse(tmp_path, text):
             "contamination: .*none-.*matches no file",
         ),
         (SOURCE + "[[steps]]\nname = 'medical'\nkeywords = { eu = 'no' }", "no file .*/no"),
+        (
+            SOURCE + "[[steps]]\nname = 'medical'\nkeywords = { eu = 5 }",
+            "keywords.eu is 5; it must",
+        ),
+        (
+            SOURCE + "[[steps]]\nname = 'medical'\nmin_keywords = { en = '5' }",
+            "medical: min_keywords.en is '5'; use a number",
+        ),
         (SOURCE + "[duplicates]\nthreshold = 0", "threshold is 0; use a number in"),
         (SOURCE + "[duplicates]\nnear = 'yes'", "near is 'yes'; it must be true or false"),
         (SOURCE + "[output]\ncompression = 'xz'", "use one of 'gz', 'zst', ''"),

@@ -70,6 +70,15 @@ def test_a_short_text_counts_whole_and_a_phrase_not_at_all(files):
     assert isinstance(judged("We did a biopsy of the small bowel now", files), Document)
 
 
+def test_a_file_of_which_nothing_would_be_looked_for_is_named(files, tmp_path):
+    table = tmp_path / "pos.conll"
+    words = "El paciente no refiere alergias ni antecedentes médicos de interés .".split()
+    table.write_text("".join(f"{word}\tX\tO\n" for word in words))
+    with pytest.raises(ValueError, match=r"no text of .*pos\.conll has 8 words"):
+        judged("text", [*files, str(table)])
+    assert isinstance(judged("text", [*files, str(table)], min_words=1), Document)
+
+
 def test_characters_count_in_chinese(files):
     part = "关于高血压病患者长期药物治疗原则的叙述中，哪一项是不正"
     assert len(part) == 27  # with the comma

@@ -1,6 +1,5 @@
 """Vocabularies of a corpus: shares and fertility by hand, what is held out, the whole command."""
 
-import argparse
 import gzip
 import json
 from collections import Counter
@@ -9,7 +8,7 @@ import pytest
 import sentencepiece
 from sentencepiece import sentencepiece_model_pb2 as model_pb2
 
-from medmt5.corpus import built, fertility, sampling, vocabulary
+from medmt5.corpus import built, command, fertility, sampling, vocabulary
 from medmt5.corpus.documents import Document
 
 KIND = model_pb2.ModelProto.SentencePiece
@@ -106,9 +105,7 @@ def corpus(tmp_path):
 
 
 def run(*arguments):
-    parser = argparse.ArgumentParser()
-    vocabulary.add_arguments(parser)
-    vocabulary.run(parser.parse_args(list(map(str, arguments))))
+    vocabulary.run(command.parser().parse_args(["vocabulary", *map(str, arguments)]))
 
 
 def test_a_vocabulary_of_a_corpus_is_trained_and_compared(corpus, tmp_path, capfd):
@@ -141,6 +138,20 @@ def test_a_vocabulary_of_a_corpus_is_trained_and_compared(corpus, tmp_path, capf
     assert rows["es", fresh]["words"] == 10 * len(held)
     printed = capfd.readouterr().out
     assert f"| es | {10 * len(held)} | {fresh} | 430 |" in printed
+
+
+def test_to_compare_alone_the_corpus_is_read_once(corpus, tmp_path, monkeypatch):
+    (tmp_path / "old.model").write_bytes(model("▁", "e", "l"))
+    real, languages = built.documents, []
+    monkeypatch.setattr(
+        built, "documents", lambda folder, lang: languages.append(lang) or real(folder, lang)
+    )
+    options = ["--compare", tmp_path / "old.model", "--held_out", 10, "--json", tmp_path / "r.json"]
+    run(corpus, *options)
+    assert languages == ["es", "zh"]
+    rows = json.loads((tmp_path / "r.json").read_text())["rows"]
+    held = [n for n in range(300) if built.is_held_out(Document("x", str(n), "s"), 10)]
+    assert rows[0]["language"] == "es" and rows[0]["words"] == 10 * len(held)
 
 
 def test_a_dry_run_counts_files_of_several_kinds_and_writes_nothing(tmp_path, capsys, caplog):

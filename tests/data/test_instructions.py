@@ -107,6 +107,30 @@ def test_nothing_of_a_test_split_nor_of_validation_is_trained_on(folder):
     assert texts <= {"fever and mild fever", "cough"}
 
 
+def test_a_question_is_not_asked_openly_in_training_where_a_test_has_it_with_other_options(folder):
+    put(folder, "qa/es/es-exam-test.jsonl", KNOWN | {"options": {"A": "El frénico.", "B": "No."}})
+    report = Report()
+    found = rows(folder, "es", "general", report)
+    assert all(row["input"] != KNOWN["question"] for row in found.values())
+    assert report.other[IN_TEST] == 2  # es-exam's and es-copy's
+    inputs = {row["input"].split("\n")[0] for row in rows(folder, "es", "choice").values()}
+    assert KNOWN["question"] in inputs
+
+
+def test_what_a_later_set_holds_out_is_not_trained_on_before(folder):
+    # es-z has no development file: of so many questions some are held out of its training file.
+    early, late = [
+        [question(f"¿Qué número es {i}?", "uno", other) for i in range(300)]
+        for other in ("dos", "tres")
+    ]
+    put(folder, "qa/es/es-exam-train.jsonl", *early)
+    put(folder, "qa/es/es-z-train.jsonl", *late)
+    asked = {"train": set(), "validation": set()}
+    for (split, _), row in rows(folder, "es", "general").items():
+        asked[split].add(row["input"])
+    assert len(asked["validation"]) > 1 and not asked["train"] & asked["validation"]
+
+
 def test_of_a_set_without_development_files_some_rows_are_held_out(tmp_path):
     put(tmp_path, "mmedbench/Train/French.jsonl",
         *(question(f"Quel est le numéro {i} ?", "x", "y") for i in range(400)))  # fmt: skip

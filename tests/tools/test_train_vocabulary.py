@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from etils import epath
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tools"))
@@ -41,6 +42,15 @@ def test_special_pieces_and_bytes_have_the_ids_of_mt5(model):
     assert [model.id_to_piece(3 + b) for b in range(256)] == [f"<0x{b:02X}>" for b in range(256)]
     assert all(model.is_byte(i) for i in range(3, 259))
     assert not model.is_byte(259)
+
+
+def test_a_vocabulary_is_written_to_a_bucket(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    kind, written = type(epath.Path("gs://bucket/v/a.model")), {}
+    monkeypatch.setattr(kind, "mkdir", lambda self, **options: None)
+    monkeypatch.setattr(kind, "write_bytes", lambda self, data: written.update({str(self): data}))
+    tool.train_vocabulary(TEXTS, "gs://bucket/v/a.model", size=420, sentinels=100)
+    assert list(written) == ["gs://bucket/v/a.model"] and not list(tmp_path.iterdir())
 
 
 def test_sentinels_are_at_the_top_with_zero_last(model):

@@ -83,20 +83,32 @@ class Index:
 
     @classmethod
     def build(cls, files: Sequence[str], n: int, min_words: int, n_characters: int) -> Index:
-        """Shortest and longest n-grams of characters are in the same proportion as of words."""
+        """Shortest and longest n-grams of characters are in the same proportion as of words.
+
+        Raises:
+          ValueError: a file has no text that is long enough, so nothing of it would be found.
+        """
         found: dict[tuple[bool, int], list[np.ndarray]] = defaultdict(list)
         sets: dict[tuple[bool, int], list[np.ndarray]] = defaultdict(list)
         for number, path in enumerate(files):
+            nothing = True
             for text in evaluation_texts(path):
                 words = WORD.findall(text)
                 longest, shortest = n, min_words
                 if unspaced := wide(words):
                     longest, shortest = n_characters, n_characters * min_words // n
                 if len(words) >= shortest:
+                    nothing = False
                     length = min(len(words), longest)
                     grams = ngrams(hashes(words), length)
                     found[unspaced, length].append(grams)
                     sets[unspaced, length].append(np.full(len(grams), number, dtype=np.int16))
+            if nothing:
+                raise ValueError(
+                    f"contamination: no text of {path} has {min_words} words, so nothing of it "
+                    "would be looked for; labelled words are read from lines of word<TAB>tag, "
+                    "without comments; else leave the file out, or lower min_words"
+                )
         index = {}
         for key, many in found.items():
             # Of an n-gram in several files the first one is named.

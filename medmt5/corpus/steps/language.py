@@ -26,6 +26,7 @@ import difflib
 import functools
 from collections.abc import Sequence
 
+from medmt5.corpus.decompression import library
 from medmt5.corpus.documents import Document, Removed
 
 # Written Chinese is also labelled as its Wu and Cantonese Wikipedias: one language here.
@@ -46,13 +47,8 @@ _SAMPLE = 1200
 
 @functools.cache
 def _model():
-    try:
-        from py3langid.langid import MODEL_FILE, LanguageIdentifier
-    except ImportError as error:
-        raise ImportError(
-            'the step "language" needs py3langid: pip install "medmt5[corpus]"'
-        ) from error
-    return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
+    langid = library("py3langid.langid")
+    return langid.LanguageIdentifier.from_model_file(langid.MODEL_FILE, norm_probs=True)
 
 
 def identify(text: str) -> tuple[str, float]:

@@ -24,6 +24,7 @@ from importlib import resources
 
 from etils import epath
 
+from medmt5.corpus.decompression import library
 from medmt5.corpus.documents import Document, Removed
 from medmt5.corpus.steps.words import UNSPACED_LANGUAGES
 
@@ -48,16 +49,10 @@ class Matcher:
     """Counts of keywords in lower-case text; all long ones in one pass (Aho-Corasick)."""
 
     def __init__(self, keywords: Iterable[str], *, unspaced: bool):
-        try:
-            import ahocorasick
-        except ImportError as error:
-            raise ImportError(
-                'the step "medical" needs pyahocorasick: pip install "medmt5[corpus]"'
-            ) from error
         keywords = set(keywords)
         anywhere = keywords if unspaced else {word for word in keywords if is_long(word)}
         self._words = keywords - anywhere
-        self._automaton = ahocorasick.Automaton()
+        self._automaton = library("ahocorasick").Automaton()
         for keyword in anywhere:
             self._automaton.add_word(keyword, keyword)
         self._automaton.make_automaton()
@@ -117,7 +112,9 @@ class Medical:
         for name, published in (("min_keywords", MIN_KEYWORDS), ("min_density", MIN_DENSITY)):
             given = dict(getattr(self, name))
             languages = [*MIN_KEYWORDS, *self.keywords]
-            for language in given:
+            for language, least in given.items():
+                if isinstance(least, bool) or not isinstance(least, int | float):
+                    raise ValueError(f"medical: {name}.{language} is {least!r}; use a number")
                 if language not in languages:
                     raise ValueError(
                         f"medical: {name} has {language!r}, of which there is no keyword list; "

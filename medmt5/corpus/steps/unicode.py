@@ -10,6 +10,7 @@ import dataclasses
 import re
 import unicodedata
 
+from medmt5.corpus.decompression import library
 from medmt5.corpus.documents import Document, Removed
 
 # What PDFs in the font Symbol give for what carries a meaning: code points of the private use area
@@ -46,9 +47,7 @@ _CONJUNCTIONS = frozenset("and or und oder et ou y e o u ed od i eta edo и ил
 
 
 def _repaired(text: str) -> str:
-    import ftfy
-    from ftfy.badness import is_bad
-
+    ftfy, is_bad = library("ftfy"), library("ftfy.badness").is_bad
     # Line by line as ftfy does it, and only those it finds suspect: the rest costs one search.
     lines = text.split("\n")
     return "\n".join(ftfy.fix_encoding(line) if is_bad(line) else line for line in lines)
