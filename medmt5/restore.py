@@ -11,7 +11,7 @@ import functools
 import logging
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -21,9 +21,10 @@ from etils import epath
 from flax.traverse_util import unflatten_dict
 
 from medmt5 import checkpoints
+from medmt5.adapters.adapted import AdaptedSource
 from medmt5.convert.fingerprint import fingerprint
 from medmt5.convert.own import OwnSource, open_base
-from medmt5.convert.source import Source, check_parameters, listing, open_source
+from medmt5.convert.source import Source, below, check_parameters, listing, open_source
 from medmt5.models import lora, quantized, soft_prompt
 from medmt5.optimizers import EMA_SLOT
 from medmt5.state import (
@@ -184,12 +185,22 @@ def reference(plan: Plan, abstract: TrainState) -> checkpoints.Base | None:
     few = count_parameters(abstract.params) < count_parameters(abstract.frozen)
     if not few or not frozen.keys() <= as_they_are:
         return None
-    source = plan.source
-    # Of a run that is itself adapters on a base, the base.
-    if isinstance(source, OwnSource) and source.base:
-        if frozen.keys() <= source.base.params.keys():
-            source = source.base
-    return checkpoints.Base(source.path, fingerprint(source))
+    holder = _holder(plan.source, frozen.keys())
+    return holder and checkpoints.Base(holder.path, fingerprint(holder))
+
+
+def _holder(source: Source, names: Collection[str]) -> Source | None:
+    """Who stores all of these: the run, or the base that it left them to; None if no one path."""
+    adapted = isinstance(source, AdaptedSource)
+    if adapted:
+        own, beneath = source.adapter.keys(), source.original
+    elif isinstance(source, OwnSource) and source.base:
+        own, beneath = below(source.stored, "params/").keys(), source.base
+    else:
+        return source
+    if own.isdisjoint(names):
+        return _holder(beneath, names)
+    return None if adapted else source
 
 
 def with_frozen(

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import tiny
 
-from medmt5 import checkpoints
+from medmt5 import checkpoints, restore
 from medmt5.adapters.adapted import open_with, save_adapter
 from medmt5.adapters.command import main
 from medmt5.convert.command import convert
@@ -111,6 +111,26 @@ def test_labellers_of_adapters_beside_each_other_share_their_base(base, run, alo
         assert labeller.label(text) == Labeller.load(folder).label(text)
     with pytest.raises(ValueError, match="and the labeller beside it are of different models"):
         Labeller.load(run, beside=first)
+
+
+def test_what_an_adapter_alone_trains_on_from_leaves_the_rest_to_its_base(base, alone):
+    run = tiny.Run(trainable=PARAMETERS, lora=LORA)
+    plan = restore.plan(restore.RestoreCheckpointConfig(alone, "params"), run.state)
+    assert restore.reference(plan, run.state).path == open_source(base).path
+    # A prompt before frozen adapters: no checkpoint has both the base and the adapters.
+    run = tiny.Run(trainable="encoder/prompt/.*", lora=LORA, prompt=PROMPT)
+    plan = restore.plan(restore.RestoreCheckpointConfig(alone, "params"), run.state)
+    assert restore.reference(plan, run.state) is None
+
+
+def test_what_a_run_has_trained_of_its_base_is_left_to_the_run_itself(base, tmp_path):
+    norms = tuned_on(base, tmp_path / "run", f"{PARAMETERS}|.*norm/scale", lora=LORA)
+    run = tiny.Run(trainable="encoder/prompt/.*", prompt=PROMPT)
+    plan = restore.plan(restore.RestoreCheckpointConfig(norms, "params"), run.state)
+    started = restore.fill(plan, lambda: run.state, run.shardings)
+    left = restore.reference(plan, run.state)
+    resumed = restore.with_frozen(started, left, run.state, run.shardings)
+    assert tiny.digest(resumed.frozen) == tiny.digest(started.frozen)
 
 
 def test_another_base_is_refused_unless_any_will_do(base, alone, tmp_path, caplog):
