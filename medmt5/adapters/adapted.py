@@ -13,12 +13,9 @@ from medmt5.adapters import peft
 from medmt5.adapters.peft_base import check_base
 from medmt5.convert.fingerprint import fingerprint
 from medmt5.convert.own import OwnSource
-from medmt5.convert.source import Source, open_source
+from medmt5.convert.source import Source, below, open_source
 from medmt5.files import absolute
-from medmt5.models import lora, soft_prompt
-
-# What can be saved alone: the full names of its parameters.
-KINDS = {"lora": lora.PARAMETERS, "prompt": "|".join(soft_prompt.PATHS)}
+from medmt5.models.adapter_names import KINDS, is_adapters
 
 
 class AdaptedSource(Source):
@@ -71,11 +68,6 @@ class AdaptedSource(Source):
     def read(self, key: str) -> np.ndarray:
         name = key.removeprefix("params/")
         return self.adapter[name] if name in self.adapter else self.original.read(key)
-
-
-def is_adapters(name: str) -> bool:
-    """Whether a parameter is an adapter's or a prompt's, by its full name."""
-    return any(re.fullmatch(pattern, name) for pattern in KINDS.values())
 
 
 def is_adapter(path: str) -> bool:
@@ -134,7 +126,7 @@ def save_adapter(
 
     Raises:
       ValueError: the run has none of the kind, or both and none was chosen, or the base is not
-        known or another.
+        known or another: more than adapters was trained.
     """
     source = open_source(run)
     given = {"lora": source.config.lora, "prompt": source.config.prompt}
@@ -145,23 +137,32 @@ def save_adapter(
             + (f"; choose one: --kind {' or '.join(there)}" if there else "")
         )
     kind = kind or there[0]
-    found = open_source(base) if base else source.base if isinstance(source, OwnSource) else None
-    if found is None:
+    if base:
+        found = open_source(base)
+        alike = fingerprint(found) == fingerprint(source)
+    elif isinstance(source, OwnSource) and source.base:
+        found = source.base
+        # A fingerprint does not see the largest matrices; what was trained is stored.
+        alike = all(map(is_adapters, below(source.stored, "params/")))
+    else:
         raise ValueError(
             f"{run} has saved all its parameters: the model beside its adapters may have been "
             "trained too. Name the model that they go on: --base, such as what `medmt5 convert` "
             "makes of this run"
         )
-    numbers = fingerprint(found)
-    if base and numbers != fingerprint(source):
-        raise ValueError(f"{base} has other numbers than the model beneath the adapters of {run}")
+    if not alike:
+        raise ValueError(
+            f"{found.path} has other numbers than the model beneath the adapters of {run}: an "
+            "adapter saved alone would lose what was trained beside it. Use the run as it is, or "
+            "merge it (`medmt5 convert`)"
+        )
     names = [name for name in source.params if re.fullmatch(KINDS[kind], name)]
     adapter = peft.Adapter(
         given["lora"] if kind == "lora" else None,
         given["prompt"] if kind == "prompt" else None,
         {name: source.read(f"params/{name}") for name in names},
         found.path,
-        numbers,
+        fingerprint(found),
         source.formats,
     )
     if task is not None:

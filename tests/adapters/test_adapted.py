@@ -164,6 +164,15 @@ def test_a_second_adapter_of_a_kind_is_refused(run, alone):
         open_with(run, alone)
 
 
+def test_what_was_trained_beside_an_adapter_is_not_lost_by_saving_it_alone(
+    base, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("medmt5.convert.fingerprint.MAX_SIZE", 2**14)  # less than the embedding
+    run = tuned_on(base, tmp_path / "run", f"{PARAMETERS}|token_embedder/.*", lora=LORA)
+    with pytest.raises(ValueError, match="has other numbers .* lose what was trained beside it"):
+        save_adapter(run, str(tmp_path / "out"))
+
+
 def test_what_cannot_be_saved_alone_is_said(base, tmp_path):
     with pytest.raises(ValueError, match="has no adapter: nothing of it can be saved alone"):
         save_adapter(base, str(tmp_path / "out"))
