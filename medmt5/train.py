@@ -172,7 +172,7 @@ def train(
         card = checkpoints.find_card(model_dir)
         base = card and card.base
     elif restore is not None and restore.path is not None:
-        plan = restoring.plan(restore, abstract, vocabulary=vocabulary)
+        plan = restoring.plan(restore, abstract, model, vocabulary=vocabulary)
         base = restoring.reference(plan, abstract)
     if dry_run:
         next(stream)
@@ -199,7 +199,7 @@ def train(
         if restored is not None:
             state, position = restored
             if base is not None:
-                state = restoring.with_frozen(state, base, abstract, shardings)
+                state = restoring.with_frozen(state, base, abstract, shardings, model_dir=model_dir)
             stream.restore(position)
             log.info("resuming %s at step %d", model_dir, int(state.step))
         else:

@@ -334,7 +334,9 @@ def test_a_base_that_is_gone_or_another_is_said(finished, tmp_path):
     train(run, 1, **start)
     base.rename(tmp_path / "away")
     for use in (lambda: train(run, 2, **start), lambda: open_source(str(run))):
-        with pytest.raises(ValueError, match="base/checkpoint_12 is not there.* `base` of .*model"):
+        with pytest.raises(
+            ValueError, match="base/checkpoint_12 is not there.*of .*/run/model.json"
+        ):
             use()
     train(base, 12, random_seed=1)
     with pytest.raises(ValueError, match="has other numbers .* than the base that .*run was train"):

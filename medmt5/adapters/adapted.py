@@ -6,6 +6,7 @@ import dataclasses
 import os
 import re
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -28,20 +29,21 @@ class AdaptedSource(Source):
     adapter: Mapping[str, np.ndarray]
 
     @classmethod
-    def of(cls, original: Source, folder: str, *, any_base: bool = False) -> AdaptedSource:
+    def of(cls, original: Source, folder: str, *, verify: bool = True) -> AdaptedSource:
         """A model with an adapter.
 
         Args:
           original: a checkpoint of any kind.
           folder: of the adapter, made by PEFT or by `save_adapter`.
-          any_base: the adapter may have been trained on another model of the same sizes.
+          verify: compare the model with the one that the adapter was trained on.
 
         Raises:
           ValueError: the adapter is damaged or for another model, or the model has adapters of the
             same kind already.
         """
         adapter = peft.read_adapter(folder, original.config)
-        check_base(folder, adapter, original, any_base=any_base)
+        if verify:
+            check_base(folder, adapter, original)
         config = original.config
         if (adapter.lora and config.lora) or (adapter.prompt and config.prompt):
             kind = "low-rank adapters" if adapter.lora else "a soft prompt"
@@ -75,23 +77,27 @@ def is_adapter(path: str) -> bool:
     return os.path.isfile(os.path.join(path, peft.CONFIG))
 
 
-def open_with(path: str, folder: str | None, *, any_base: bool = False) -> Source:
+def open_with(path: str, folder: str | None, **options: Any) -> Source:
     """A checkpoint, and the adapter that is to go on it, if any.
 
     Args:
       path: a checkpoint of any kind, or an adapter alone: then on the base that it names.
       folder: of the adapter; None for none.
-      any_base: as for `AdaptedSource.of`.
+      options: of `open_source`.
 
     Raises:
       ValueError: what opening either raises.
     """
-    source = open_source(path)
-    return source if folder is None else AdaptedSource.of(source, folder, any_base=any_base)
+    source = open_source(path, **options)
+    return source if folder is None else AdaptedSource.of(source, folder)
 
 
-def open_adapter(folder: str) -> AdaptedSource:
+def open_adapter(folder: str, *, verify: bool = True) -> AdaptedSource:
     """An adapter on the base that it names.
+
+    Args:
+      folder: of the adapter.
+      verify: as for `open_source` and `AdaptedSource.of`.
 
     Raises:
       ValueError: that is not there, or what `AdaptedSource.of` raises.
@@ -103,7 +109,7 @@ def open_adapter(folder: str) -> AdaptedSource:
             f"{folder} holds an adapter alone and {named}; give the base, and this beside it: "
             "--adapter of `medmt5 label` and `convert`, ADAPTER_PATH in gin"
         )
-    return AdaptedSource.of(open_source(base), folder)
+    return AdaptedSource.of(open_source(base, verify=verify), folder, verify=verify)
 
 
 def save_adapter(

@@ -23,7 +23,7 @@ import ml_dtypes
 import numpy as np
 
 from medmt5 import checkpoints, restore
-from medmt5.adapters.adapted import AdaptedSource
+from medmt5.adapters.adapted import open_with
 from medmt5.adapters.merging import MergedSource
 from medmt5.convert import check, huggingface, own, t5x, tokenizer
 from medmt5.convert.source import KINDS, Source, open_source
@@ -91,9 +91,7 @@ def convert(
         raise ValueError(f"--target {target} is not local; convert, then copy the folder there")
     _check_target(source, target, overwrite)
     target = os.path.abspath(target)
-    opened = open_source(source, mlp_activations=mlp_activations)
-    if adapter is not None:
-        opened = AdaptedSource.of(opened, adapter)
+    opened = open_with(source, adapter, mlp_activations=mlp_activations)
     if opened.config.prompt is not None and to != "medmt5" and not drop_prompt:
         raise ValueError(
             f"{source} has a soft prompt, which {to} has no place for; it can be used here, "
