@@ -188,6 +188,16 @@ def test_a_base_that_is_not_where_the_adapter_says_is_asked_for(alone, tmp_path)
             open_source(str(folder))
 
 
+def test_a_conversion_deletes_neither_a_base_nor_an_adapter(base, run, alone):
+    for source, adapter, target in (
+        (run, None, base),
+        (alone, None, base),
+        (base, alone, alone),
+    ):
+        with pytest.raises(ValueError, match="--overwrite would delete the source"):
+            convert(source, target, "hf", adapter=adapter, overwrite=True, dry_run=True)
+
+
 def test_a_second_adapter_of_a_kind_is_refused(run, alone):
     with pytest.raises(ValueError, match="has low-rank adapters already, .* brings others; merge"):
         open_with(run, alone)
