@@ -331,6 +331,20 @@ def checkpoint_steps(model_dir: str) -> list[int]:
     return sorted(int(match.group(1)) for match in found if match)
 
 
+def finished_steps(model_dir: str) -> list[int]:
+    """Steps whose saving came to its end, ascending: a bucket keeps the folders of the others too.
+
+    They are those that `Checkpoints.restore_latest` sees.
+    """
+    folders = {
+        step: epath.Path(model_dir, f"{PREFIX}_{step}") for step in checkpoint_steps(model_dir)
+    }
+    finished = [n for n, folder in folders.items() if ocp.utils.is_checkpoint_finalized(folder)]
+    if begun := sorted(folders.keys() - set(finished)):
+        log.warning("%s: the saving of steps %s did not end; they do not count", model_dir, begun)
+    return finished
+
+
 def latest_checkpoint(path: str) -> str:
     """The checkpoint directory that `path` is, or the newest one in the model directory `path`.
 

@@ -15,7 +15,7 @@ import jax
 import numpy as np
 
 from medmt5 import restore
-from medmt5.adapters.adapted import AdaptedSource, is_adapters, open_with
+from medmt5.adapters.adapted import AdaptedSource, open_with
 from medmt5.calibration import Correction
 from medmt5.calibration import read as read_correction
 from medmt5.convert.source import Source
@@ -25,6 +25,7 @@ from medmt5.formats.overlap import merge, windows
 from medmt5.formats.spans import ScoredSpan
 from medmt5.formats.text import sentence_ends, split_words
 from medmt5.models import soft_prompt
+from medmt5.models.adapter_names import is_adapters
 from medmt5.models.t5 import T5Config
 from medmt5.predictor import TURNS, Prediction, Predictor, Search
 from medmt5.state import Architecture, flat_params
@@ -97,7 +98,8 @@ class Labeller:
         self.room = max_source_length - 1 - len(format_.prompt)
         if self.room < 1:
             raise ValueError(
-                f"the label prompt has {len(format_.prompt)} tokens, the window {max_source_length}"
+                f"the label prompt has {len(format_.prompt)} tokens, the window "
+                f"{max_source_length}; give fewer --labels"
             )
         format_.max_word_tokens = self.room
         self.predictor, self.format, self.n_best = predictor, format_, n_best

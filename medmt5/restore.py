@@ -9,9 +9,10 @@ from __future__ import annotations
 import dataclasses
 import functools
 import logging
+import math
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -21,10 +22,13 @@ from etils import epath
 from flax.traverse_util import unflatten_dict
 
 from medmt5 import checkpoints
+from medmt5.adapters.adapted import AdaptedSource
 from medmt5.convert.fingerprint import fingerprint
 from medmt5.convert.own import OwnSource, open_base
-from medmt5.convert.source import Source, check_parameters, listing, open_source
+from medmt5.convert.source import Source, below, check_parameters, listing, open_source
 from medmt5.models import lora, quantized, soft_prompt
+from medmt5.models.adapter_names import is_adapters
+from medmt5.models.t5 import T5Config
 from medmt5.optimizer_options import EMA_SLOT
 from medmt5.patterns import compiled
 from medmt5.state import (
@@ -94,6 +98,7 @@ class Plan(NamedTuple):
 def plan(
     config: RestoreCheckpointConfig,
     abstract: TrainState,
+    model: T5Config,
     *,
     vocabulary: Vocabulary | None = None,
 ) -> Plan:
@@ -102,10 +107,12 @@ def plan(
     Args:
       config: what to take; its path must be given.
       abstract: the state to fill, shapes only.
+      model: of that state.
       vocabulary: in use; a warning is logged if the checkpoint comes with another one.
 
     Raises:
-      ValueError: names every parameter that is missing or of another shape.
+      ValueError: names every parameter that is missing or of another shape; or adapters would be
+        taken for others, or a second stage does not find its first.
     """
     assert config.path is not None
     source = open_source(config.path, averaged=config.restore == "params")
@@ -115,11 +122,8 @@ def plan(
     taken: dict[str, str] = {}
     resized: set[str] = set()
     # A base has no adapter yet; one that is frozen, though, must come from somewhere.
-    new = {
-        name
-        for name in flat_params(abstract.params)
-        if name in soft_prompt.PATHS or re.fullmatch(lora.PARAMETERS, name)
-    }
+    new = set(filter(is_adapters, flat_params(abstract.params)))
+    frozen = flat_params(abstract.frozen)
     fresh: list[str] = []
     problems: list[str] = []
     for pattern in (*(pair[0] for pair in config.assignment_map), config.resize):
@@ -131,6 +135,12 @@ def plan(
         there = _assigned(name, config.assignment_map)
         if there is None or (there not in have and name in new):
             fresh.append(name)
+        elif there == name and name not in have and name in frozen and is_adapters(name):
+            raise ValueError(
+                f"{source.path} has no {name}, which this recipe freezes: it is a second stage. "
+                "Give the MODEL_DIR of the first (or its /best), that of prompt.gin or lora.gin "
+                "with the same PROMPT_ or LORA_ macros, as INITIAL_CHECKPOINT_PATH"
+            )
         elif there not in have:
             problems.append(f"{name}: {'' if there == name else there + ' '}is missing")
         elif have[there] == leaf.shape:
@@ -152,6 +162,7 @@ def plan(
             "INITIAL_CHECKPOINT_ASSIGNMENT_MAP = [('pattern', None)] leaves parameters as "
             "initialised, INITIAL_CHECKPOINT_RESIZE = 'pattern' takes the rows that both have"
         )
+    _compare_adapters(source, model, {taken[name] for name in taken.keys() - resized})
     for what, names in (("stay as initialised", fresh), ("are taken in part", sorted(resized))):
         if names:
             log.info("%d parameters %s: %s", len(names), what, listing(names))
@@ -182,23 +193,44 @@ def reference(plan: Plan, abstract: TrainState) -> checkpoints.Base | None:
     few = count_parameters(abstract.params) < count_parameters(abstract.frozen)
     if not few or not frozen.keys() <= as_they_are:
         return None
-    source = plan.source
-    # Of a run that is itself adapters on a base, the base.
-    if isinstance(source, OwnSource) and source.base:
-        if frozen.keys() <= source.base.params.keys():
-            source = source.base
-    return checkpoints.Base(source.path, fingerprint(source))
+    holder = _holder(plan.source, frozen.keys())
+    return holder and checkpoints.Base(holder.path, fingerprint(holder))
+
+
+def _holder(source: Source, names: Collection[str]) -> Source | None:
+    """Who stores all of these: the run, or the base that it left them to; None if no one path."""
+    adapted = isinstance(source, AdaptedSource)
+    if adapted:
+        own, beneath = source.adapter.keys(), source.original
+    elif isinstance(source, OwnSource) and source.base:
+        own, beneath = below(source.stored, "params/").keys(), source.base
+    else:
+        return source
+    if own.isdisjoint(names):
+        return _holder(beneath, names)
+    return None if adapted else source
 
 
 def with_frozen(
-    state: TrainState, base: checkpoints.Base, abstract: TrainState, shardings: TrainState
+    state: TrainState,
+    base: checkpoints.Base,
+    abstract: TrainState,
+    shardings: TrainState,
+    *,
+    model_dir: str,
 ) -> TrainState:
     """A restored state with the frozen parameters that its checkpoint left to `base`.
+
+    Args:
+      state: without them.
+      base: as the run's card names it.
+      abstract, shardings: of the whole state.
+      model_dir: of the run, for messages.
 
     Raises:
       ValueError: the base is not there, or has other numbers.
     """
-    source = open_base(base)
+    source = open_base(base, model_dir)
     where, frozen = flat_params(shardings.frozen), {}
     want = quantized.without_scales(flat_params(abstract.frozen))
     for key, array in source.stream(f"params/{name}" for name in want):
@@ -206,6 +238,25 @@ def with_frozen(
         frozen |= _held(name, array, want[name].dtype, where)
         del array
     return state._replace(frozen=unflatten_dict(frozen, sep="/"))
+
+
+def _compare_adapters(source: Source, model: T5Config, taken: set[str]) -> None:
+    """Raise ValueError if adapters that are taken, and fit, would do something else here."""
+    prompt, here = source.config.prompt, model.prompt
+    if prompt and here and not taken.isdisjoint(soft_prompt.PATHS):
+        if prompt.tasks != here.tasks and max(prompt.prompts, here.prompts) > 1:
+            raise ValueError(
+                f"{source.path} has the soft prompts of PROMPT_TASKS = {prompt.tasks}, in this "
+                f"order; with {here.tasks}, tasks would have those of others. Keep PROMPT_TASKS"
+            )
+    adapters, ours = source.config.lora, model.lora
+    if adapters and ours and any(re.fullmatch(lora.PARAMETERS, name) for name in taken):
+        if not math.isclose(adapters.scale, ours.scale):
+            raise ValueError(
+                f"{source.path} has low-rank adapters that act times {adapters.scale:g}, but here "
+                f"they would act times {ours.scale:g}; "
+                f"set LORA_ALPHA = {adapters.scale * ours.rank}"
+            )
 
 
 def _assigned(name: str, assignment_map: Sequence[tuple[str, str | None]]) -> str | None:

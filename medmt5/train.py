@@ -166,13 +166,13 @@ def train(
     )
 
     evaluations.check_monitored(checkpoint_cfg.metric_name_to_monitor)
-    going_on = bool(checkpoints.checkpoint_steps(model_dir))
+    going_on = bool(checkpoints.finished_steps(model_dir))
     plan, base = None, None
     if going_on:
         card = checkpoints.find_card(model_dir)
         base = card and card.base
     elif restore is not None and restore.path is not None:
-        plan = restoring.plan(restore, abstract, vocabulary=vocabulary)
+        plan = restoring.plan(restore, abstract, model, vocabulary=vocabulary)
         base = restoring.reference(plan, abstract)
     if dry_run:
         next(stream)
@@ -182,6 +182,11 @@ def train(
     with jax.set_mesh(mesh):
         saver = checkpoints.Checkpoints(model_dir, checkpoint_cfg, with_frozen=base is None)
         restored = saver.restore_latest(abstract, shardings)  # before anything is written there
+        if going_on and restored is None:
+            raise ValueError(
+                f"{model_dir} had checkpoints a moment ago and has none now; see who changes it, "
+                "and start again"
+            )
         checkpoints.write_card(
             model_dir,
             model,
@@ -194,7 +199,7 @@ def train(
         if restored is not None:
             state, position = restored
             if base is not None:
-                state = restoring.with_frozen(state, base, abstract, shardings)
+                state = restoring.with_frozen(state, base, abstract, shardings, model_dir=model_dir)
             stream.restore(position)
             log.info("resuming %s at step %d", model_dir, int(state.step))
         else:

@@ -383,7 +383,7 @@ def test_a_model_with_label_prompts_is_asked_for_the_labels_wanted(tmp_path):
     for document in both.label(["fever " * 100]):
         assert len(document.splits) == 4
     write_card(tmp_path, t=card_of(labels=[f"L{i}" for i in range(31)], label_prompt=True))
-    with pytest.raises(ValueError, match="the label prompt has 31 tokens, the window 32"):
+    with pytest.raises(ValueError, match="has 31 tokens, the window 32; give fewer --labels"):
         Labeller.load(model)
 
 

@@ -171,7 +171,8 @@ def test_another_vocabulary_is_warned_of(saved, tmp_path, caplog, sample_vocabul
     checkpoints.write_card(str(tmp_path / "m"), tiny.config(), sample_vocabulary, {})
     (tmp_path / "m" / "sentencepiece.model").write_bytes(b"another")
     config = RestoreCheckpointConfig(str(tmp_path / "m"))
-    restore.plan(config, Run().state, vocabulary=sample_vocabulary)
+    run = Run()
+    restore.plan(config, run.state, run.config, vocabulary=sample_vocabulary)
     assert "its embeddings will be taken for other words" in caplog.text
 
 

@@ -14,6 +14,7 @@ import optax
 import orbax.checkpoint as ocp
 import pytest
 import tiny
+from orbax.checkpoint._src.path import gcs_utils
 
 from medmt5 import batches, checkpoints, evaluate, launch, partitioning, step
 from medmt5 import train as train_lib
@@ -269,6 +270,23 @@ def test_parameters_alone_are_taken_with_a_fresh_optimiser_from_step_0(finished,
     assert same_params(state.params, given) == flat_params(given).keys()
 
 
+def test_where_the_first_save_did_not_end_the_run_starts_from_its_initial_checkpoint_again(
+    finished, tmp_path, monkeypatch
+):
+    # A bucket has no renaming: there a save has ended once a file says so.
+    monkeypatch.setattr(gcs_utils, "is_gcs_path", lambda path: str(path).startswith(str(tmp_path)))
+    (tmp_path / "checkpoint_4/state").mkdir(parents=True)
+    state = train(tmp_path, 0, restore=RestoreCheckpointConfig(str(finished[0]), "params"))
+    given = params_of(finished[0])
+    assert same_params(state.params, given) == flat_params(given).keys()
+
+
+def test_checkpoints_that_are_gone_meanwhile_are_no_reason_to_start_anew(finished, monkeypatch):
+    monkeypatch.setattr(checkpoints.Checkpoints, "restore_latest", lambda *_: None)
+    with pytest.raises(ValueError, match="had checkpoints a moment ago and has none now"):
+        train(finished[0], 13)
+
+
 def test_a_whole_state_goes_on_from_its_step(finished, tmp_path, caplog):
     folder, digest = finished
     caplog.set_level(logging.INFO, logger="medmt5")
@@ -316,7 +334,9 @@ def test_a_base_that_is_gone_or_another_is_said(finished, tmp_path):
     train(run, 1, **start)
     base.rename(tmp_path / "away")
     for use in (lambda: train(run, 2, **start), lambda: open_source(str(run))):
-        with pytest.raises(ValueError, match="base/checkpoint_12 is not there.* `base` of .*model"):
+        with pytest.raises(
+            ValueError, match="base/checkpoint_12 is not there.*of .*/run/model.json"
+        ):
             use()
     train(base, 12, random_seed=1)
     with pytest.raises(ValueError, match="has other numbers .* than the base that .*run was train"):

@@ -6,6 +6,7 @@ import dataclasses
 import os
 import re
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -13,12 +14,9 @@ from medmt5.adapters import peft
 from medmt5.adapters.peft_base import check_base
 from medmt5.convert.fingerprint import fingerprint
 from medmt5.convert.own import OwnSource
-from medmt5.convert.source import Source, open_source
+from medmt5.convert.source import Source, below, open_source
 from medmt5.files import absolute
-from medmt5.models import lora, soft_prompt
-
-# What can be saved alone: the full names of its parameters.
-KINDS = {"lora": lora.PARAMETERS, "prompt": "|".join(soft_prompt.PATHS)}
+from medmt5.models.adapter_names import KINDS, is_adapters
 
 
 class AdaptedSource(Source):
@@ -31,20 +29,21 @@ class AdaptedSource(Source):
     adapter: Mapping[str, np.ndarray]
 
     @classmethod
-    def of(cls, original: Source, folder: str, *, any_base: bool = False) -> AdaptedSource:
+    def of(cls, original: Source, folder: str, *, verify: bool = True) -> AdaptedSource:
         """A model with an adapter.
 
         Args:
           original: a checkpoint of any kind.
           folder: of the adapter, made by PEFT or by `save_adapter`.
-          any_base: the adapter may have been trained on another model of the same sizes.
+          verify: compare the model with the one that the adapter was trained on.
 
         Raises:
           ValueError: the adapter is damaged or for another model, or the model has adapters of the
             same kind already.
         """
         adapter = peft.read_adapter(folder, original.config)
-        check_base(folder, adapter, original, any_base=any_base)
+        if verify:
+            check_base(folder, adapter, original)
         config = original.config
         if (adapter.lora and config.lora) or (adapter.prompt and config.prompt):
             kind = "low-rank adapters" if adapter.lora else "a soft prompt"
@@ -73,33 +72,32 @@ class AdaptedSource(Source):
         return self.adapter[name] if name in self.adapter else self.original.read(key)
 
 
-def is_adapters(name: str) -> bool:
-    """Whether a parameter is an adapter's or a prompt's, by its full name."""
-    return any(re.fullmatch(pattern, name) for pattern in KINDS.values())
-
-
 def is_adapter(path: str) -> bool:
     """Whether a path is a folder with an adapter alone."""
     return os.path.isfile(os.path.join(path, peft.CONFIG))
 
 
-def open_with(path: str, folder: str | None, *, any_base: bool = False) -> Source:
+def open_with(path: str, folder: str | None, **options: Any) -> Source:
     """A checkpoint, and the adapter that is to go on it, if any.
 
     Args:
       path: a checkpoint of any kind, or an adapter alone: then on the base that it names.
       folder: of the adapter; None for none.
-      any_base: as for `AdaptedSource.of`.
+      options: of `open_source`.
 
     Raises:
       ValueError: what opening either raises.
     """
-    source = open_source(path)
-    return source if folder is None else AdaptedSource.of(source, folder, any_base=any_base)
+    source = open_source(path, **options)
+    return source if folder is None else AdaptedSource.of(source, folder)
 
 
-def open_adapter(folder: str) -> AdaptedSource:
+def open_adapter(folder: str, *, verify: bool = True) -> AdaptedSource:
     """An adapter on the base that it names.
+
+    Args:
+      folder: of the adapter.
+      verify: as for `open_source` and `AdaptedSource.of`.
 
     Raises:
       ValueError: that is not there, or what `AdaptedSource.of` raises.
@@ -111,7 +109,7 @@ def open_adapter(folder: str) -> AdaptedSource:
             f"{folder} holds an adapter alone and {named}; give the base, and this beside it: "
             "--adapter of `medmt5 label` and `convert`, ADAPTER_PATH in gin"
         )
-    return AdaptedSource.of(open_source(base), folder)
+    return AdaptedSource.of(open_source(base, verify=verify), folder, verify=verify)
 
 
 def save_adapter(
@@ -134,7 +132,7 @@ def save_adapter(
 
     Raises:
       ValueError: the run has none of the kind, or both and none was chosen, or the base is not
-        known or another.
+        known or another: more than adapters was trained.
     """
     source = open_source(run)
     given = {"lora": source.config.lora, "prompt": source.config.prompt}
@@ -145,23 +143,32 @@ def save_adapter(
             + (f"; choose one: --kind {' or '.join(there)}" if there else "")
         )
     kind = kind or there[0]
-    found = open_source(base) if base else source.base if isinstance(source, OwnSource) else None
-    if found is None:
+    if base:
+        found = open_source(base)
+        alike = fingerprint(found) == fingerprint(source)
+    elif isinstance(source, OwnSource) and source.base:
+        found = source.base
+        # A fingerprint does not see the largest matrices; what was trained is stored.
+        alike = all(map(is_adapters, below(source.stored, "params/")))
+    else:
         raise ValueError(
             f"{run} has saved all its parameters: the model beside its adapters may have been "
             "trained too. Name the model that they go on: --base, such as what `medmt5 convert` "
             "makes of this run"
         )
-    numbers = fingerprint(found)
-    if base and numbers != fingerprint(source):
-        raise ValueError(f"{base} has other numbers than the model beneath the adapters of {run}")
+    if not alike:
+        raise ValueError(
+            f"{found.path} has other numbers than the model beneath the adapters of {run}: an "
+            "adapter saved alone would lose what was trained beside it. Use the run as it is, or "
+            "merge it (`medmt5 convert`)"
+        )
     names = [name for name in source.params if re.fullmatch(KINDS[kind], name)]
     adapter = peft.Adapter(
         given["lora"] if kind == "lora" else None,
         given["prompt"] if kind == "prompt" else None,
         {name: source.read(f"params/{name}") for name in names},
         found.path,
-        numbers,
+        fingerprint(found),
         source.formats,
     )
     if task is not None:

@@ -6,8 +6,9 @@ import argparse
 import logging
 from collections.abc import Sequence
 
-from medmt5.adapters.adapted import KINDS, save_adapter
+from medmt5.adapters.adapted import save_adapter
 from medmt5.launch import errors_to_exit, setup_logging
+from medmt5.models.adapter_names import KINDS
 
 log = logging.getLogger(__name__)
 

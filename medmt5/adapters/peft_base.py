@@ -15,7 +15,7 @@ from medmt5.convert.source import Source
 log = logging.getLogger(__name__)
 
 
-def check_base(folder: str, adapter: Adapter, source: Source, *, any_base: bool = False) -> None:
+def check_base(folder: str, adapter: Adapter, source: Source) -> None:
     """Raise ValueError if a model is not the one that an adapter was trained on.
 
     An adapter that does not say which one that is, as PEFT's do not, is a warning.
@@ -24,7 +24,6 @@ def check_base(folder: str, adapter: Adapter, source: Source, *, any_base: bool 
       folder: where the adapter is, for messages.
       adapter: read for this model, so that it fits.
       source: the model.
-      any_base: another model is a warning only.
     """
     if not adapter.fingerprint:
         log.warning(
@@ -36,11 +35,8 @@ def check_base(folder: str, adapter: Adapter, source: Source, *, any_base: bool 
         return
     if (found := fingerprint(source)) == adapter.fingerprint:
         return
-    message = (
+    raise ValueError(
         f"{folder} was trained on {adapter.base or 'a model'} with fingerprint "
         f"{adapter.fingerprint}, {source.path} has {found}: the adapter fits, but norms, biases "
-        "or rows of the vocabulary differ"
+        "or rows of the vocabulary differ. Give the model that it was trained on"
     )
-    if not any_base:
-        raise ValueError(f"{message}. Give the model that it was trained on, or allow any base")
-    log.warning("%s", message)

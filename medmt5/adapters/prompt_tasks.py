@@ -39,7 +39,8 @@ def show_prompts(
         theirs.
 
     Raises:
-      ValueError: another word, a task that is not there, or a prompt that is not there.
+      ValueError: another word, a task that is not there, or a prompt that is not there; or nobody
+        knows what the prompt was trained on.
     """
     names = [table.name for table in tables]
     whose = _whose(names, model, prompted, trained)
@@ -72,6 +73,11 @@ def _whose(
         return dict(prompted)
     if prompted == "trained":
         owners = (model.prompt.tasks or trained) if model.prompt else ()
+        if model.prompt and not owners:
+            raise ValueError(
+                "PROMPTED is 'trained', but the model does not say which tasks its soft prompt was "
+                "trained on; set PROMPTED to 'all', 'none' or names of tasks"
+            )
         prompted = [name for name in names if name in owners]
     elif prompted == "all":
         prompted = names

@@ -23,7 +23,7 @@ import ml_dtypes
 import numpy as np
 
 from medmt5 import checkpoints, restore
-from medmt5.adapters.adapted import AdaptedSource
+from medmt5.adapters.adapted import AdaptedSource, open_with
 from medmt5.adapters.merging import MergedSource
 from medmt5.convert import check, huggingface, own, t5x, tokenizer
 from medmt5.convert.source import KINDS, Source, open_source
@@ -89,11 +89,10 @@ def convert(
         )
     if is_remote(target):
         raise ValueError(f"--target {target} is not local; convert, then copy the folder there")
-    _check_target(source, target, overwrite)
+    _check_target(target, overwrite, source, *([adapter] if adapter else []))
     target = os.path.abspath(target)
-    opened = open_source(source, mlp_activations=mlp_activations)
-    if adapter is not None:
-        opened = AdaptedSource.of(opened, adapter)
+    opened = open_with(source, adapter, mlp_activations=mlp_activations)
+    _check_kept(target, _beneath(opened))
     if opened.config.prompt is not None and to != "medmt5" and not drop_prompt:
         raise ValueError(
             f"{source} has a soft prompt, which {to} has no place for; it can be used here, "
@@ -142,7 +141,7 @@ def convert(
     return difference
 
 
-def _check_target(source: str, target: str, overwrite: bool) -> None:
+def _check_target(target: str, overwrite: bool, *sources: str) -> None:
     """Raise ValueError unless the target can be made without loss of anything else."""
     if not target or os.path.islink(target):
         raise ValueError(f"--target {target!r} is {'a link' if target else 'empty'}; name a folder")
@@ -161,16 +160,32 @@ def _check_target(source: str, target: str, overwrite: bool) -> None:
         return
     if not overwrite:
         raise ValueError(f"{target} exists; give another --target, or --overwrite to replace it")
-    if not is_remote(source):
-        both = os.path.realpath(source), os.path.realpath(target)
-        if os.path.commonpath(both) in both:
-            raise ValueError(
-                f"--overwrite would delete the source: {target} holds, or is in, {source}; give "
-                "another --target"
-            )
+    _check_kept(target, sources)
     made = (kind.recognises(target) for kind in (huggingface, own, t5x))
     if not os.path.isdir(target) or not (any(made) or not os.listdir(target)):
         raise ValueError(f"{target} is no checkpoint; --overwrite replaces only checkpoints")
+
+
+def _check_kept(target: str, sources: Sequence[str]) -> None:
+    """Raise ValueError if what is read is in the target, which would be deleted, or around it."""
+    for path in sources if os.path.exists(target) else ():
+        both = os.path.realpath(path), os.path.realpath(target)
+        if not is_remote(path) and os.path.commonpath(both) in both:
+            raise ValueError(
+                f"--overwrite would delete the source: {target} holds, or is in, {path}; give "
+                "another --target"
+            )
+
+
+def _beneath(source: Source) -> list[str]:
+    """Where the parameters are that a source does not hold itself."""
+    if isinstance(source, AdaptedSource):
+        beneath = source.original
+    elif isinstance(source, own.OwnSource) and source.base:
+        beneath = source.base
+    else:
+        return []
+    return [beneath.path, *_beneath(beneath)]
 
 
 def _write(

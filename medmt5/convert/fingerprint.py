@@ -9,7 +9,7 @@ import numpy as np
 from ml_dtypes import bfloat16
 
 from medmt5.convert.source import Source
-from medmt5.models import lora, soft_prompt
+from medmt5.models.adapter_names import is_adapters
 
 # Tuning moves the norms and the biases, which are read at once; merged adapters move matrices
 # alone, those of the first layers among them.
@@ -24,7 +24,7 @@ def fingerprint(source: Source) -> str:
     """
     digest = hashlib.sha256()
     for name, shape in sorted(source.params.items()):
-        if lora.PATH in name or name in soft_prompt.PATHS:
+        if is_adapters(name):
             continue
         digest.update(f"{name} {shape}\n".encode())
         if math.prod(shape) <= MAX_SIZE or "/layers_0/" in name:

@@ -294,9 +294,11 @@ def _is_tied(path: str, kind: str, given: dict[str, Any], tensors: dict[str, Any
             )
         log.info("%s has no lm_head: its output is the embedding, not scaled", path)
         return False
+    if not scaled:
+        return False
     if _equal(head, tensors.get("shared.weight")):
-        return scaled
-    if kind == "t5" and scaled:
+        return True
+    if kind == "t5":
         raise ValueError(
             f"{path}: config.json says that the output is tied to the embedding and scaled, but "
             "lm_head.weight differs from shared.weight; set tie_word_embeddings to false if the "

@@ -67,12 +67,12 @@ def recognises(path: str) -> bool:
     return tree is not None and b"\"('params'" in tree
 
 
-def open_source(path: str, *, averaged: bool = True) -> OwnSource:
+def open_source(path: str, *, averaged: bool = True, verify: bool = True) -> OwnSource:
     """Open a model directory's newest checkpoint, or a given one.
 
     Args:
       path: of it.
-      averaged: as for `source.open_source`.
+      averaged, verify: as for `source.open_source`.
 
     Raises:
       ValueError: it is damaged, or its arrays are not those of its `model.json`.
@@ -91,7 +91,7 @@ def open_source(path: str, *, averaged: bool = True) -> OwnSource:
     shapes = {key: array.shape for key, array in stored.items()}
     folder = path if is_remote(path) else os.path.dirname(absolute(path))
     card = checkpoints.find_card(path)
-    base = open_base(card.base, card.folder) if card and card.base else None
+    base = open_base(card.base, card.folder, verify=verify) if card and card.base else None
     if base is not None:
         of_base = {f"params/{name}": shape for name, shape in base.params.items()}
         shapes = of_base | shapes
@@ -109,12 +109,13 @@ def open_source(path: str, *, averaged: bool = True) -> OwnSource:
     return source
 
 
-def open_base(base: checkpoints.Base, folder: str = "") -> Source:
+def open_base(base: checkpoints.Base, folder: str, *, verify: bool = True) -> Source:
     """Open the checkpoint that has a run's frozen parameters.
 
     Args:
       base: as the run's card names it.
-      folder: of the run; the two may have been moved together.
+      folder: of the run, for messages.
+      verify: as for `source.open_source`.
 
     Raises:
       ValueError: it is not there, or has other numbers.
@@ -122,17 +123,17 @@ def open_base(base: checkpoints.Base, folder: str = "") -> Source:
     from medmt5.convert import source as of_any_kind
     from medmt5.convert.fingerprint import fingerprint
 
-    run = folder or "the run"
     if not is_remote(base.path) and not os.path.exists(base.path):
         raise ValueError(
-            f"{base.path} is not there, which has the parameters that {run} did not train; put it "
-            f"back, or write where it is into `base` of {os.path.join(folder, checkpoints.CARD)}"
+            f"{base.path} is not there, which has the parameters that {folder} did not train; put "
+            "it back, or write where it is into `base` of "
+            f"{os.path.join(folder, checkpoints.CARD)}"
         )
-    source = of_any_kind.open_source(base.path)
-    if (found := fingerprint(source)) != base.fingerprint:
+    source = of_any_kind.open_source(base.path, verify=verify)
+    if verify and (found := fingerprint(source)) != base.fingerprint:
         raise ValueError(
             f"{base.path} has other numbers (fingerprint {found}) than the base that "
-            f"{run} was trained on ({base.fingerprint}); put that one back"
+            f"{folder} was trained on ({base.fingerprint}); put that one back"
         )
     return source
 

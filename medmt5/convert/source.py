@@ -16,10 +16,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from etils import epath
 
 from medmt5 import checkpoints
 from medmt5.convert import tokenizer
-from medmt5.files import check_manifest, is_remote
+from medmt5.files import absolute, check_manifest, is_remote
 from medmt5.models.t5 import T5Config
 from medmt5.state import Architecture, flat_params
 
@@ -124,7 +125,8 @@ def open_source(
     Args:
       path: local or, except for Hugging Face directories, `gs://`.
       mlp_activations: of a T5X checkpoint, which does not say; see `config_of`.
-      verify: compare a local folder's files with the checksums beside them, where there are any.
+      verify: compare a local folder's files with the checksums beside them, where there are any,
+        and a base with the fingerprint of what was trained on it.
       averaged: where a run kept averages of its parameters (`with_ema`), these are the
         parameters, and there is no optimiser's state. False gives all as it was saved, to go on.
 
@@ -134,18 +136,19 @@ def open_source(
     from medmt5.adapters import adapted
     from medmt5.convert import huggingface, own, t5x
 
-    if os.path.basename(path.rstrip("/")) == checkpoints.BEST:
+    path = absolute(path)  # it may be kept, as a run's base, and read from another folder
+    if os.path.basename(path.rstrip("/")) == checkpoints.BEST and not epath.Path(path).exists():
         path = checkpoints.latest_checkpoint(path)
     if not is_remote(path) and not os.path.exists(path):
         raise ValueError(f"nothing at {path}; give {ACCEPTED}")
     if adapted.is_adapter(path):
-        return adapted.open_adapter(path)
+        return adapted.open_adapter(path, verify=verify)
     for kind in (huggingface, own, t5x):
         if kind.recognises(path):
             if verify and not is_remote(path):
                 check_manifest(path)
             if kind is own:
-                return own.open_source(path, averaged=averaged)
+                return own.open_source(path, averaged=averaged, verify=verify)
             known = {"mlp_activations": mlp_activations} if mlp_activations else {}
             return t5x.open_source(path, **known) if kind is t5x else kind.open_source(path)
     try:

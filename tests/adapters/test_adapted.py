@@ -1,7 +1,7 @@
 """Adapters saved alone and put on copies of their base."""
 
+import dataclasses
 import json
-import logging
 import os
 import shutil
 
@@ -11,19 +11,22 @@ import numpy as np
 import pytest
 import tiny
 
-from medmt5 import checkpoints
+from medmt5 import checkpoints, restore
 from medmt5.adapters.adapted import open_with, save_adapter
 from medmt5.adapters.command import main
 from medmt5.convert.command import convert
 from medmt5.convert.fingerprint import fingerprint
 from medmt5.convert.source import open_source
 from medmt5.labeller import Labeller
+from medmt5.models import soft_prompt
 from medmt5.models.lora import PARAMETERS, LoraConfig
 from medmt5.models.soft_prompt import PromptConfig
+from medmt5.state import Architecture, init_state
 from medmt5.vocabulary import Vocabulary
 
 LORA = LoraConfig(".*/(query|value)", rank=2, alpha=6.0)
 PROMPT = PromptConfig(3)
+BEFORE, BEHIND = "encoder/prompt/.*", "(?!encoder/prompt/).*"  # stages of ProMoT: what trains
 
 
 def tuned_on(base, folder, pattern, **adapters):
@@ -113,7 +116,31 @@ def test_labellers_of_adapters_beside_each_other_share_their_base(base, run, alo
         Labeller.load(run, beside=first)
 
 
-def test_another_base_is_refused_unless_any_will_do(base, alone, tmp_path, caplog):
+def planned(path, trainable, *, assignment_map=(), **adapters):
+    """What a run would take from a checkpoint, and its state's shapes."""
+    config = tiny.config(**adapters)
+    given = dict(seed=0, mesh=tiny.one_device(), trainable=trainable)
+    abstract = jax.eval_shape(
+        lambda: init_state(Architecture.t5(config), tiny.optimizer(), **given)[0]
+    )
+    start = restore.RestoreCheckpointConfig(path, "params", assignment_map)
+    return restore.plan(start, abstract, config), abstract
+
+
+def test_what_an_adapter_alone_trains_on_from_leaves_the_rest_to_its_base(base, alone):
+    left = restore.reference(*planned(alone, PARAMETERS, lora=LORA))
+    assert left.path == open_source(base).path
+    # A prompt before frozen adapters: no checkpoint has both the base and the adapters.
+    assert restore.reference(*planned(alone, BEFORE, lora=LORA, prompt=PROMPT)) is None
+
+
+def test_what_a_run_has_trained_of_its_base_is_left_to_the_run_itself(base, tmp_path):
+    run = tuned_on(base, tmp_path / "run", f"{PARAMETERS}|.*norm/scale", lora=LORA)
+    left = restore.reference(*planned(run, BEFORE, prompt=PROMPT))
+    assert left.path == open_source(run).path
+
+
+def test_another_base_is_refused(base, alone, tmp_path):
     other = tiny.Run(seed=1)
     other.save(tmp_path / "other")
     card = checkpoints.find_card(base)
@@ -122,9 +149,31 @@ def test_another_base_is_refused_unless_any_will_do(base, alone, tmp_path, caplo
     )
     with pytest.raises(ValueError, match="has .*: the adapter fits, but norms, biases or rows"):
         open_with(str(tmp_path / "other"), alone)
-    caplog.set_level(logging.WARNING)
-    assert open_with(str(tmp_path / "other"), alone, any_base=True).config.lora == LORA
-    assert "the adapter fits, but norms" in caplog.text
+
+
+def test_adapters_that_fit_and_would_do_something_else_are_refused(base, run, tmp_path):
+    planned(run, PARAMETERS, lora=LORA)
+    weaker = dataclasses.replace(LORA, alpha=2.0)
+    with pytest.raises(ValueError, match="act times 3, but here .* times 1; set LORA_ALPHA = 6.0"):
+        planned(run, PARAMETERS, lora=weaker)
+    tuned = tuned_on(base, tmp_path / "run", BEFORE, prompt=PromptConfig(3, tasks=("a", "b")))
+    for other in (PromptConfig(3, tasks=("b", "a")), PromptConfig(6)):  # six vectors as well
+        with pytest.raises(ValueError, match=r"PROMPT_TASKS = \('a', 'b'\), in this order"):
+            planned(tuned, BEHIND, prompt=other)
+
+
+def test_a_second_stage_without_its_first_is_said_unless_it_is_meant(base):
+    with pytest.raises(ValueError, match="no encoder/prompt/embedding, .* it is a second stage"):
+        planned(base, BEHIND, prompt=PROMPT)
+    fresh = [(BEFORE, None)]
+    plan, _ = planned(base, BEHIND, prompt=PROMPT, assignment_map=fresh)
+    assert soft_prompt.PATH not in plan.parameters
+
+
+def test_for_a_vocabulary_no_numbers_are_read(run, alone, tmp_path, monkeypatch):
+    monkeypatch.setattr("medmt5.convert.arrays._read", None)
+    for path in (run, alone):
+        assert restore.vocabulary_beside(str(tmp_path), path).size == 2036
 
 
 def test_a_base_that_is_not_where_the_adapter_says_is_asked_for(alone, tmp_path):
@@ -139,9 +188,28 @@ def test_a_base_that_is_not_where_the_adapter_says_is_asked_for(alone, tmp_path)
             open_source(str(folder))
 
 
+def test_a_conversion_deletes_neither_a_base_nor_an_adapter(base, run, alone):
+    for source, adapter, target in (
+        (run, None, base),
+        (alone, None, base),
+        (base, alone, alone),
+    ):
+        with pytest.raises(ValueError, match="--overwrite would delete the source"):
+            convert(source, target, "hf", adapter=adapter, overwrite=True, dry_run=True)
+
+
 def test_a_second_adapter_of_a_kind_is_refused(run, alone):
     with pytest.raises(ValueError, match="has low-rank adapters already, .* brings others; merge"):
         open_with(run, alone)
+
+
+def test_what_was_trained_beside_an_adapter_is_not_lost_by_saving_it_alone(
+    base, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("medmt5.convert.fingerprint.MAX_SIZE", 2**14)  # less than the embedding
+    run = tuned_on(base, tmp_path / "run", f"{PARAMETERS}|token_embedder/.*", lora=LORA)
+    with pytest.raises(ValueError, match="has other numbers .* lose what was trained beside it"):
+        save_adapter(run, str(tmp_path / "out"))
 
 
 def test_what_cannot_be_saved_alone_is_said(base, tmp_path):

@@ -384,7 +384,5 @@ def test_the_base_that_an_adapter_was_trained_on_is_known_again(base, caplog):
     )
     with pytest.raises(ValueError, match=f"f was trained on a model with .*{fingerprint(base)}, t"):
         check_base("f", adapter, tuned)
-    check_base("f", adapter, tuned, any_base=True)
-    assert caplog.text.count("norms, biases or rows of the vocabulary differ") == 1
     check_base("f", adapter._replace(fingerprint=""), tuned)
     assert "f fits tuned, but does not say whether that is the model" in caplog.text

@@ -67,6 +67,13 @@ def test_a_prompt_or_task_that_is_not_there_is_refused(model, prompted, message)
         shown(model, prompted)
 
 
+def test_where_nobody_knows_what_a_prompt_was_trained_on_it_is_asked():
+    with pytest.raises(ValueError, match="set PROMPTED to 'all', 'none' or names of tasks"):
+        shown(ONE, "trained", trained=())
+    assert shown(ONE, "all", trained=())["cb"] == FIRST
+    assert shown(tiny.config(), "trained", trained=())["cb"] == []
+
+
 def test_in_training_each_task_has_its_own_and_none_may_be_missing(caplog):
     config, given = tiny.dataset("mix", pack=True), tables()
     with caplog.at_level(logging.INFO):

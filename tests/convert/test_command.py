@@ -251,6 +251,15 @@ def test_overwriting_never_deletes_the_source_or_what_is_no_checkpoint(run, tmp_
     assert sorted(tmp_path.rglob("*")) == before
 
 
+def test_a_folder_named_best_may_be_of_any_kind_and_is_known_by_its_whole_path(
+    run, tmp_path, monkeypatch
+):
+    command.convert(run[0], str(tmp_path / "best"), "hf", check_logits=False)
+    monkeypatch.chdir(tmp_path)
+    source = open_source("best")
+    assert (source.kind, source.path) == ("hf", str(tmp_path / "best"))
+
+
 def test_a_model_card_may_be_added_to(run, tmp_path):
     command.convert(run[0], str(tmp_path / "hf"), "hf")
     with open(tmp_path / "hf" / "README.md", "a") as file:

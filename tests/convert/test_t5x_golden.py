@@ -106,7 +106,7 @@ def test_two_further_steps_of_adafactor_are_those_of_t5x(golden):
     source, mesh = golden.source, make_mesh(devices=jax.devices()[:1])
     architecture, optimizer, _, train = compiled(source.config)
     fresh, _ = init_state(architecture, optimizer, seed=0, mesh=mesh)
-    plan = restore.plan(restore.RestoreCheckpointConfig(source.path), fresh)
+    plan = restore.plan(restore.RestoreCheckpointConfig(source.path), fresh, source.config)
     state = restore.fill(plan, lambda: fresh, state_shardings(architecture, fresh, mesh))
     losses = []
     for _ in range(3):  # a step's loss is that before it

@@ -41,7 +41,7 @@ def load(name):
     )
     mesh = make_mesh(devices=jax.devices()[:1])
     fresh, _ = init_state(architecture, optimizer, seed=0, mesh=mesh)
-    plan = restore.plan(RestoreCheckpointConfig(str(folder)), fresh)
+    plan = restore.plan(RestoreCheckpointConfig(str(folder)), fresh, source.config)
     state = restore.fill(plan, lambda: fresh, state_shardings(architecture, fresh, mesh))
     return types.SimpleNamespace(**locals())
 

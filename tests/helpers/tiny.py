@@ -102,7 +102,8 @@ class Run:
     """A fresh state and its shardings; by default on one device."""
 
     def __init__(self, optimizer=None, seed=0, mesh=None, trainable=".*", **sizes):
-        self.architecture = Architecture.t5(config(**sizes))
+        self.config = config(**sizes)
+        self.architecture = Architecture.t5(self.config)
         optimizer = optimizer or optimizers.adafactor(0.1, min_dim_size_to_factor=16)
         self.mesh = mesh or one_device()
         self.state, _ = init_state(
@@ -122,7 +123,7 @@ class Run:
     def start(self, folder, *args, **options):
         config = RestoreCheckpointConfig(str(folder), *args, **options)
         return restore.fill(
-            restore.plan(config, self.state),
+            restore.plan(config, self.state, self.config),
             lambda: jax.tree.map(jnp.copy, self.state),
             self.shardings,
         )

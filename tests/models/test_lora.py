@@ -8,10 +8,9 @@ import pytest
 import tiny
 from flax import nnx
 
-from medmt5 import restore, step
+from medmt5 import step
 from medmt5.models.layers import Dense
 from medmt5.models.lora import PARAMETERS, LoraConfig, attach, merged_kernel
-from medmt5.restore import RestoreCheckpointConfig
 from medmt5.state import Architecture, count_parameters, flat_params, init_state
 from medmt5.step import Batch
 
@@ -143,7 +142,7 @@ def test_adapters_of_a_base_without_any_start_fresh(tmp_path):
     # Another matrix that is not there is an error still.
     bigger = tiny.Run(**(SIZES | {"num_encoder_layers": 3}), lora=lora)
     with pytest.raises(ValueError, match="does not fit the model"):
-        restore.plan(RestoreCheckpointConfig(str(tmp_path / "m")), bigger.state)
+        bigger.start(tmp_path / "m")
 
 
 def test_the_card_of_a_model_keeps_its_adapters():

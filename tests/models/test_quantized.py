@@ -208,7 +208,7 @@ def test_what_is_int8_neither_trains_nor_grows(started, tmp_path):
     grown = Architecture.t5(tiny.config(vocab_size=tiny.ROWS + 8, base_weights="int8")).shapes
     config = RestoreCheckpointConfig(str(tmp_path), "params", resize="token_embedder/embedding")
     with pytest.raises(ValueError, match=r"token_embedder/embedding is \(2048, 16\) there"):
-        restore.plan(config, run.state._replace(params={}, frozen=grown))
+        restore.plan(config, run.state._replace(params={}, frozen=grown), run.config)
 
 
 def test_other_types_are_refused():
