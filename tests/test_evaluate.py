@@ -6,7 +6,7 @@ import optax
 import pytest
 import tiny
 
-from medmt5 import checkpoints, evaluate, optimizers
+from medmt5 import checkpoints, evaluate, optimizer_options
 from medmt5.formats.labelling import Labelling
 from medmt5.formats.text_tasks import register_questions
 from medmt5.models.soft_prompt import PromptConfig
@@ -228,7 +228,7 @@ def test_a_mode_that_no_task_has_is_refused(model, tmp_path):
 
 
 def test_inside_a_run_the_average_is_what_is_evaluated(tmp_path, monkeypatch, sample_vocabulary):
-    run = tiny.Run(optimizers.with_ema(optax.adam(0.1), 0.9))
+    run = tiny.Run(optimizer_options.with_ema(optax.adam(0.1), 0.9))
     state = run.state._replace(params=jax.tree.map(lambda x: x + 1, run.state.params))
     evaluations = evaluate.Evaluations(
         run.architecture,

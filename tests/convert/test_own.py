@@ -7,7 +7,7 @@ import optax
 import pytest
 import tiny
 
-from medmt5 import checkpoints, optimizers
+from medmt5 import checkpoints, optimizer_options
 from medmt5.convert import command
 from medmt5.convert.source import open_source
 from medmt5.restore import load_params
@@ -21,7 +21,7 @@ def saved(tmp_path_factory):
     """A model directory whose decoder trained, with averages that are 7 more than the last."""
     folder = tmp_path_factory.mktemp("averaged")
     # optax's `ema` averages gradients: it must not be taken for ours.
-    optimizer = optimizers.with_ema(optax.chain(optax.ema(0.9), optax.adam(0.1)), 0.9)
+    optimizer = optimizer_options.with_ema(optax.chain(optax.ema(0.9), optax.adam(0.1)), 0.9)
     state = tiny.Run(optimizer, trainable="decoder/.*", **SIZES).save(folder)
     checkpoints.write_card(str(folder), tiny.config(**SIZES), None, {})
     return str(folder), state
