@@ -183,13 +183,14 @@ def _try_steps(config: CorpusConfig) -> None:
     Raises:
       ValueError: a step does not work here.
     """
-    for name, step in config.made_steps():
+    for given in config.steps:
+        step = given.made()
         for language in ("", *LANGUAGES):
             try:
                 # Not ASCII, or nothing would be to repair.
                 step(Document("téxt", "trial", "trial", language=language))
             except (ImportError, ValueError, OSError) as error:
-                raise ValueError(f"[[steps]] {name}: {error}") from error
+                raise ValueError(f"[[steps]] {given.name}: {error}") from error
 
 
 def partitions(size: int) -> int:

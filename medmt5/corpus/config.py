@@ -21,12 +21,13 @@ import json
 import os
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from etils import epath
 
 from medmt5.corpus import duplicates
+from medmt5.corpus.documents import Document
 from medmt5.corpus.readers import inputs, reader_of
 from medmt5.corpus.readers.base import Reader
 from medmt5.corpus.records import RECORDS
@@ -61,6 +62,28 @@ class Source:
 
     def reader(self) -> Reader:
         return reader_of(self.name, self.format, self.settings)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Step:
+    """What happens to every document.
+
+    Attributes:
+      name: of `steps.STEPS`.
+      settings: of the step; paths are absolute.
+      sources: whose documents alone it is for; empty means all.
+    """
+
+    name: str
+    settings: Mapping[str, Any]
+    sources: tuple[str, ...] = ()
+
+    def made(self) -> Callable[[Document], Any]:
+        """The step, ready to be called."""
+        return STEPS[self.name](**self.settings)
+
+    def is_for(self, source: str) -> bool:
+        return not self.sources or source in self.sources
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -125,7 +148,7 @@ class CorpusConfig:
       name: of the corpus.
       folder: of the file, which relative paths start from.
       sources: in the order of the file.
-      steps: name and settings, in the order in which they run; paths are absolute.
+      steps: in the order in which they run.
       duplicates: which ones go.
       output: what is written.
       toml: the file.
@@ -135,7 +158,7 @@ class CorpusConfig:
     name: str
     folder: str
     sources: tuple[Source, ...]
-    steps: tuple[tuple[str, Mapping[str, Any]], ...]
+    steps: tuple[Step, ...]
     duplicates: Duplicates
     output: Output
     toml: str
@@ -150,10 +173,6 @@ class CorpusConfig:
     def text(self) -> str:
         """The same as canonical JSON: equal ones make equal corpora of equal files."""
         return json.dumps(self.given, sort_keys=True, ensure_ascii=False, default=str)
-
-    def made_steps(self) -> list[tuple[str, Any]]:
-        """The steps, ready to be called."""
-        return [(name, STEPS[name](**settings)) for name, settings in self.steps]
 
     def files(self) -> list[tuple[Source, str]]:
         """Every input file, source by source.
@@ -170,9 +189,9 @@ class CorpusConfig:
     def other_files(self) -> list[tuple[str, str]]:
         """Files beside the documents that decide about the result, with what they are for."""
         found = []
-        for name, settings in self.steps:
-            paths = settings.get(STEP_PATHS.get(name, ""), ())
-            found += [(name, path) for path in (paths.values() if _is_table(paths) else paths)]
+        for step in self.steps:
+            paths = step.settings.get(STEP_PATHS.get(step.name, ""), ())
+            found += [(step.name, path) for path in (paths.values() if _is_table(paths) else paths)]
         if self.output.vocabulary:
             found.append(("vocabulary", self.output.vocabulary))
         return found
@@ -233,7 +252,7 @@ def parse(toml: str, folder: str) -> CorpusConfig:
         name=name,
         folder=folder,
         sources=sources,
-        steps=tuple(_step(table, folder) for table in _tables(given, "steps")),
+        steps=tuple(_step(table, folder, names) for table in _tables(given, "steps")),
         duplicates=made("[duplicates]", Duplicates, _table(given, "duplicates")),
         output=made("[output]", Output, output),
         toml=toml,
@@ -272,23 +291,22 @@ def _source(number: int, table: Mapping[str, Any]) -> Source:
             raise ValueError(f"{where} has no {key}")
     if not isinstance(own["name"], str) or not re.fullmatch(r"[\w-]+", own["name"]):
         raise ValueError(f"{where}: a name is letters, digits, - and _, as in `pubmed-2026`")
-    paths = [own["paths"]] if isinstance(own["paths"], str) else own["paths"]
-    if not isinstance(paths, list) or not paths or not all(isinstance(p, str) for p in paths):
-        raise ValueError(
-            f"{where}: paths is {own['paths']!r}; it must be a string or a list of them"
-        )
+    paths = _strings(where, "paths", own["paths"])
     if type(own.get("priority", 0)) is not int:
         raise ValueError(f"{where}: priority is {own['priority']!r}; it must be a whole number")
-    source = Source(**(own | {"paths": tuple(paths)}), settings=given)
+    source = Source(**(own | {"paths": paths}), settings=given)
     source.reader()
     return source
 
 
-def _step(table: Mapping[str, Any], folder: str) -> tuple[str, Mapping[str, Any]]:
+def _step(table: Mapping[str, Any], folder: str, known: Sequence[str]) -> Step:
     settings = dict(table)
     name = settings.pop("name", None)
     check_one("[[steps]]", "name", name, STEPS)
     where = f"[[steps]] {name}"
+    sources = _strings(where, "sources", settings.pop("sources")) if "sources" in settings else ()
+    for source in sources:
+        check_one(where, "sources", source, known)
     check_settings(where, STEPS[name], settings)
     key = STEP_PATHS.get(name)
     if key in settings:
@@ -301,7 +319,15 @@ def _step(table: Mapping[str, Any], folder: str) -> tuple[str, Mapping[str, Any]
         else:
             settings[key] = _matching(where, [_located(path, folder) for path in given])
     made(where, STEPS[name], settings)
-    return name, settings
+    return Step(name=name, settings=settings, sources=sources)
+
+
+def _strings(where: str, key: str, given: Any) -> tuple[str, ...]:
+    """A string, or a list of some."""
+    every = [given] if isinstance(given, str) else given
+    if not isinstance(every, list) or not every or not all(isinstance(s, str) for s in every):
+        raise ValueError(f"{where}: {key} is {given!r}; it must be a string or a list of them")
+    return tuple(every)
 
 
 def _matching(where: str, paths: Iterable[str]) -> list[str]:

@@ -63,9 +63,9 @@ def stages(config: CorpusConfig) -> list[str]:
     """Names of what happens to a document, in order: steps that come twice are numbered."""
     seen: Counter[str] = Counter()
     steps = []
-    for name, _ in config.steps:
-        seen[name] += 1
-        steps.append(name if seen[name] == 1 else f"{name} {seen[name]}")
+    for step in config.steps:
+        seen[step.name] += 1
+        steps.append(step.name if seen[step.name] == 1 else f"{step.name} {seen[step.name]}")
     return [READ, *steps, DUPLICATES]
 
 
@@ -82,7 +82,10 @@ def clean(job: FileJob) -> dict[str, Any]:
     with contextlib.ExitStack() as files:
         cleaning = _Cleaning(
             job,
-            steps=list(zip(names, (step for _, step in job.config.made_steps()), strict=True)),
+            steps=[
+                (name, step.made() if step.is_for(job.source.name) else _unchanged)
+                for name, step in zip(names, job.config.steps, strict=True)
+            ],
             tally=Tally(job.config.output.vocabulary),
             kept=files.enter_context(written(job.of_work("cleaned"))),
             removed=files.enter_context(written(job.of_work("removed"))),
@@ -93,6 +96,10 @@ def clean(job: FileJob) -> dict[str, Any]:
         )
         cleaning.read()
     return {"tally": cleaning.tally.to_json(), "sha256": _sha256(job.path)}
+
+
+def _unchanged(document: Document) -> Document:
+    return document
 
 
 def _sha256(path: str) -> str:

@@ -56,6 +56,14 @@ def parse(tmp_path, text):
             SOURCE + "[[steps]]\nname = 'medical'\nmin_keywords = { en = '5' }",
             "medical: min_keywords.en is '5'; use a number",
         ),
+        (
+            SOURCE + "[[steps]]\nname = 'quality'\nsources = []",
+            r"quality: sources is \[\]; it must",
+        ),
+        (
+            SOURCE + "[[steps]]\nname = 'quality'\nsources = ['b']",
+            "quality: sources 'b' is unknown; there is a",
+        ),
         (SOURCE + "[duplicates]\nthreshold = 0", "threshold is 0; use a number in"),
         (SOURCE + "[duplicates]\nnear = 'yes'", "near is 'yes'; it must be true or false"),
         (SOURCE + "[output]\ncompression = 'xz'", "use one of 'gz', 'zst', ''"),
@@ -150,7 +158,7 @@ def test_the_file_in_the_docs_is_a_configuration(tmp_path, monkeypatch):
     parsed = parse(tmp_path, text)
     assert [source.name for source in parsed.sources] == ["pubmed", "wikipedia-es"]
     example = Path(config.__file__).parent / "examples/raw_text.toml"
-    assert [name for name, _ in config.load(str(example)).steps][0] == "unicode"
+    assert config.load(str(example)).steps[0].name == "unicode"
 
 
 def test_the_commands_of_the_docs_are_accepted():

@@ -50,7 +50,7 @@ def job(tmp_path, lines, extra=""):
     (tmp_path / "in.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     toml = '[[sources]]\nname = "a"\nformat = "jsonl"\npaths = "in.jsonl"\n'
     loaded = config.parse(toml + extra, str(tmp_path))
-    ((source, path),) = loaded.files()
+    source, path = loaded.files()[0]
     work, out = str(tmp_path / "work"), str(tmp_path / "out")
     return shards.FileJob(loaded, work, out, "a-00000", 0, source, path, 4)
 
@@ -73,6 +73,16 @@ def test_a_text_that_breaks_a_step_is_told_and_the_others_go_on(tmp_path, monkey
             "reason": "step unicode failed",
             "detail": "RecursionError: too deep",
         }
+
+
+def test_a_step_is_for_the_sources_that_it_names(tmp_path):
+    other = '[[sources]]\nname = "b"\nformat = "jsonl"\npaths = "in.jsonl"\n'
+    strict = '[[steps]]\nname = "quality"\nmin_words = 9\nsources = '
+    for sources, kept in (('["b"]', 1), ('["b", "a"]', 0), ('"a"', 0)):
+        made = job(tmp_path, [{"text": "One two three."}], other + strict + sources)
+        counts = shards.clean(made)["tally"]["counts"]
+        assert counts["read"]["und"]["documents"] == 1
+        assert counts.get("quality", {}).get("und", {"documents": 0})["documents"] == kept
 
 
 @pytest.mark.parametrize(
