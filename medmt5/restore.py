@@ -9,10 +9,9 @@ from __future__ import annotations
 import dataclasses
 import functools
 import logging
-import math
 import os
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -22,11 +21,12 @@ from etils import epath
 from flax.traverse_util import unflatten_dict
 
 from medmt5 import checkpoints
-from medmt5.adapters.adapted import AdaptedSource
+from medmt5.adapters.adapted import holder
+from medmt5.adapters.meaning import check_meaning
 from medmt5.convert.fingerprint import fingerprint
 from medmt5.convert.own import OwnSource, open_base
-from medmt5.convert.source import Source, below, check_parameters, listing, open_source
-from medmt5.models import lora, quantized, soft_prompt
+from medmt5.convert.source import Source, check_parameters, listing, open_source
+from medmt5.models import quantized, soft_prompt
 from medmt5.models.adapter_names import is_adapters
 from medmt5.models.t5 import T5Config
 from medmt5.optimizer_options import EMA_SLOT
@@ -162,7 +162,7 @@ def plan(
             "INITIAL_CHECKPOINT_ASSIGNMENT_MAP = [('pattern', None)] leaves parameters as "
             "initialised, INITIAL_CHECKPOINT_RESIZE = 'pattern' takes the rows that both have"
         )
-    _compare_adapters(source, model, {taken[name] for name in taken.keys() - resized})
+    check_meaning(source, model, {taken[name] for name in taken.keys() - resized})
     for what, names in (("stay as initialised", fresh), ("are taken in part", sorted(resized))):
         if names:
             log.info("%d parameters %s: %s", len(names), what, listing(names))
@@ -193,22 +193,12 @@ def reference(plan: Plan, abstract: TrainState) -> checkpoints.Base | None:
     few = count_parameters(abstract.params) < count_parameters(abstract.frozen)
     if not few or not frozen.keys() <= as_they_are:
         return None
-    holder = _holder(plan.source, frozen.keys())
-    return holder and checkpoints.Base(holder.path, fingerprint(holder))
-
-
-def _holder(source: Source, names: Collection[str]) -> Source | None:
-    """Who stores all of these: the run, or the base that it left them to; None if no one path."""
-    adapted = isinstance(source, AdaptedSource)
-    if adapted:
-        own, beneath = source.adapter.keys(), source.original
-    elif isinstance(source, OwnSource) and source.base:
-        own, beneath = below(source.stored, "params/").keys(), source.base
-    else:
-        return source
-    if own.isdisjoint(names):
-        return _holder(beneath, names)
-    return None if adapted else source
+    found = holder(plan.source, frozen.keys())
+    if found is None:
+        return None
+    if isinstance(plan.source, OwnSource) and found is plan.source.base:
+        return checkpoints.Base(found.path, plan.source.base_fingerprint)  # compared at opening
+    return checkpoints.Base(found.path, fingerprint(found))
 
 
 def with_frozen(
@@ -238,25 +228,6 @@ def with_frozen(
         frozen |= _held(name, array, want[name].dtype, where)
         del array
     return state._replace(frozen=unflatten_dict(frozen, sep="/"))
-
-
-def _compare_adapters(source: Source, model: T5Config, taken: set[str]) -> None:
-    """Raise ValueError if adapters that are taken, and fit, would do something else here."""
-    prompt, here = source.config.prompt, model.prompt
-    if prompt and here and not taken.isdisjoint(soft_prompt.PATHS):
-        if prompt.tasks != here.tasks and max(prompt.prompts, here.prompts) > 1:
-            raise ValueError(
-                f"{source.path} has the soft prompts of PROMPT_TASKS = {prompt.tasks}, in this "
-                f"order; with {here.tasks}, tasks would have those of others. Keep PROMPT_TASKS"
-            )
-    adapters, ours = source.config.lora, model.lora
-    if adapters and ours and any(re.fullmatch(lora.PARAMETERS, name) for name in taken):
-        if not math.isclose(adapters.scale, ours.scale):
-            raise ValueError(
-                f"{source.path} has low-rank adapters that act times {adapters.scale:g}, but here "
-                f"they would act times {ours.scale:g}; "
-                f"set LORA_ALPHA = {adapters.scale * ours.rank}"
-            )
 
 
 def _assigned(name: str, assignment_map: Sequence[tuple[str, str | None]]) -> str | None:

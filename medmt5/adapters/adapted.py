@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -14,18 +14,17 @@ from medmt5.adapters import peft
 from medmt5.adapters.peft_base import check_base
 from medmt5.convert.fingerprint import fingerprint
 from medmt5.convert.own import OwnSource
-from medmt5.convert.source import Source, below, open_source
+from medmt5.convert.source import Source, View, below, open_source
 from medmt5.files import absolute
 from medmt5.models.adapter_names import KINDS, is_adapters
 
 
-class AdaptedSource(Source):
+class AdaptedSource(View):
     """Parameters of `original` and of an adapter that goes on it.
 
     Its formats, where the adapter has any, are those that the adapter was trained for.
     """
 
-    original: Source
     adapter: Mapping[str, np.ndarray]
 
     @classmethod
@@ -52,24 +51,46 @@ class AdaptedSource(Source):
                 "(`medmt5 convert`), or give the base of both"
             )
         new = {"lora": adapter.lora} if adapter.lora else {"prompt": adapter.prompt}
-        given = {field.name: getattr(original, field.name) for field in dataclasses.fields(Source)}
-        changes = {
-            "path": f"{original.path} with {absolute(folder)}",
-            "config": dataclasses.replace(config, **new),
+        adapted = cls.over(
+            original,
+            path=f"{original.path} with {absolute(folder)}",
+            config=dataclasses.replace(config, **new),
             # The optimiser's arrays are those of another run.
-            "arrays": {
+            arrays={
                 **{k: shape for k, shape in original.arrays.items() if k.startswith("params/")},
                 **{f"params/{name}": array.shape for name, array in adapter.arrays.items()},
             },
-            "formats": dict(adapter.formats) or original.formats,
-        }
-        adapted = cls(**(given | changes))
-        adapted.original, adapted.adapter = original, adapter.arrays
+            formats=dict(adapter.formats) or original.formats,
+        )
+        adapted.adapter = adapter.arrays
         return adapted
 
     def read(self, key: str) -> np.ndarray:
         name = key.removeprefix("params/")
         return self.adapter[name] if name in self.adapter else self.original.read(key)
+
+    def stream(self, keys: Iterable[str]) -> Iterator[tuple[str, np.ndarray]]:
+        own = {f"params/{name}": array for name, array in self.adapter.items()}
+        keys = list(keys)
+        yield from ((key, own[key]) for key in keys if key in own)
+        yield from self.original.stream(key for key in keys if key not in own)
+
+
+def beneath(source: Source) -> Source | None:
+    """The checkpoint that a source leaves parameters to: an adapter's base, or a run's."""
+    if isinstance(source, AdaptedSource):
+        return source.original
+    return source.base if isinstance(source, OwnSource) else None
+
+
+def holder(source: Source, names: Collection[str]) -> Source | None:
+    """Who stores all of these parameters: a source, or one beneath it; None if no one path."""
+    if isinstance(source, AdaptedSource):
+        return holder(source.original, names) if source.adapter.keys().isdisjoint(names) else None
+    if isinstance(source, OwnSource) and source.base:
+        if below(source.stored, "params/").keys().isdisjoint(names):
+            return holder(source.base, names)
+    return source
 
 
 def is_adapter(path: str) -> bool:

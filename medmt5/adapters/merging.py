@@ -9,18 +9,16 @@ import dataclasses
 
 import numpy as np
 
-from medmt5.convert.source import Source
+from medmt5.convert.source import Source, View
 from medmt5.models import soft_prompt
 from medmt5.models.lora import PATH, merged_kernel
 
 
-class MergedSource(Source):
+class MergedSource(View):
     """Parameters that compute what those of `original` and its adapters compute together.
 
     The optimiser's arrays are those of adapters, so they are left out.
     """
-
-    original: Source
 
     @classmethod
     def of(cls, original: Source, *, drop_prompt: bool = False) -> MergedSource:
@@ -31,17 +29,13 @@ class MergedSource(Source):
             for key, shape in original.arrays.items()
             if PATH not in key and key not in dropped and not key.startswith("opt_state/")
         }
-        given = {field.name: getattr(original, field.name) for field in dataclasses.fields(Source)}
         # Read as floats, whatever type the run held its base in.
         config = dataclasses.replace(original.config, lora=None, base_weights="float32")
         if drop_prompt:
             config = dataclasses.replace(config, prompt=None)
-        merged = cls(**(given | {"arrays": arrays, "config": config}))
-        merged.original = original
-        return merged
+        return cls.over(original, arrays=arrays, config=config)
 
-    def read(self, key: str) -> np.ndarray:
-        array = self.original.read(key)
+    def changed(self, key: str, array: np.ndarray) -> np.ndarray:
         stem = key.removesuffix("kernel")
         adapter = [f"{stem.removesuffix('/')}{PATH}{name}" for name in "ab"]
         if not key.endswith("/kernel") or adapter[0] not in self.original.arrays:

@@ -23,10 +23,10 @@ import ml_dtypes
 import numpy as np
 
 from medmt5 import checkpoints, restore
-from medmt5.adapters.adapted import AdaptedSource, open_with
+from medmt5.adapters.adapted import beneath, open_with
 from medmt5.adapters.merging import MergedSource
 from medmt5.convert import check, huggingface, own, t5x, tokenizer
-from medmt5.convert.source import KINDS, Source, open_source
+from medmt5.convert.source import KINDS, Source, View, open_source
 from medmt5.files import MANIFEST, is_remote, write_manifest, write_text
 from medmt5.formats.labelling import Labelling
 from medmt5.models.t5 import T5Config
@@ -92,7 +92,9 @@ def convert(
     _check_target(target, overwrite, source, *([adapter] if adapter else []))
     target = os.path.abspath(target)
     opened = open_with(source, adapter, mlp_activations=mlp_activations)
-    _check_kept(target, _beneath(opened))
+    read = opened
+    while read := beneath(read):
+        _check_kept(target, [read.path])
     if opened.config.prompt is not None and to != "medmt5" and not drop_prompt:
         raise ValueError(
             f"{source} has a soft prompt, which {to} has no place for; it can be used here, "
@@ -177,17 +179,6 @@ def _check_kept(target: str, sources: Sequence[str]) -> None:
             )
 
 
-def _beneath(source: Source) -> list[str]:
-    """Where the parameters are that a source does not hold itself."""
-    if isinstance(source, AdaptedSource):
-        beneath = source.original
-    elif isinstance(source, own.OwnSource) and source.base:
-        beneath = source.base
-    else:
-        return []
-    return [beneath.path, *_beneath(beneath)]
-
-
 def _write(
     opened: Source,
     folder: str,
@@ -207,7 +198,7 @@ def _write(
     if check_logits:
         written = open_source(folder, mlp_activations=opened.config.mlp_activations)
         # At bfloat16 the target's numbers are rounded: compare with the source's, rounded alike.
-        reference = opened if dtype == "float32" else _Rounded.of(opened)
+        reference = opened if dtype == "float32" else _Rounded.over(opened)
         difference = check.compare(reference, written)
         log.info("logits agree: the largest difference is %.1e of the largest logit", difference)
     if to == "hf":
@@ -216,19 +207,11 @@ def _write(
     return difference
 
 
-class _Rounded(Source):
+class _Rounded(View):
     """A source whose numbers went through bfloat16."""
 
-    original: Source
-
-    @classmethod
-    def of(cls, original: Source) -> _Rounded:
-        rounded = cls(original.kind, original.path, original.config, original.arrays)
-        rounded.original = original
-        return rounded
-
-    def read(self, key: str) -> np.ndarray:
-        return self.original.read(key).astype(ml_dtypes.bfloat16).astype(np.float32)
+    def changed(self, key: str, array: np.ndarray) -> np.ndarray:
+        return array.astype(ml_dtypes.bfloat16).astype(np.float32)
 
 
 def _vocabulary(source: Source, path: str | None, extra_ids: int | None) -> Vocabulary | None:

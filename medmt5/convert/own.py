@@ -10,7 +10,7 @@ import dataclasses
 import json
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -41,11 +41,13 @@ class OwnSource(Source):
       stored: by key.
       averages: number of parameters that are read as their averages; 0 once that was logged.
       base: has the parameters that are not stored here; None if all are.
+      base_fingerprint: of its numbers, as the run's card has it.
     """
 
     stored: dict[str, arrays.Stored]
     averages: int
     base: Source | None = None
+    base_fingerprint: str = ""
 
     def read(self, key: str) -> np.ndarray:
         if self.averages and key.startswith("params/"):
@@ -54,6 +56,14 @@ class OwnSource(Source):
         if self.base is not None and key not in self.stored:
             return self.base.read(key)
         return self.stored[key].read()
+
+    def stream(self, keys: Iterable[str]) -> Iterator[tuple[str, np.ndarray]]:
+        if self.base is None:
+            yield from super().stream(keys)
+            return
+        keys = list(keys)
+        yield from super().stream(key for key in keys if key in self.stored)
+        yield from self.base.stream(key for key in keys if key not in self.stored)
 
 
 def recognises(path: str) -> bool:
@@ -101,6 +111,8 @@ def open_source(path: str, *, averaged: bool = True, verify: bool = True) -> Own
     check_parameters(path, params, expected_shapes(floats))
     source = OwnSource("medmt5", path, config, shapes)
     source.stored, source.averages, source.base = stored, len(averages), base
+    if card and card.base:
+        source.base_fingerprint = card.base.fingerprint
     if card:
         source.formats = checked_formats({"formats": card.formats}, path)
         source.extra_ids = card.extra_ids

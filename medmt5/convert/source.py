@@ -13,7 +13,7 @@ import logging
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from etils import epath
@@ -87,7 +87,8 @@ class Source:
 
     def __post_init__(self):
         # umT5's vocabulary is the only one of the family with 300 sentinels, none of them inside.
-        if self.config.relative_bias_per_layer and self.config.vocab_size >= 256_300:
+        umt5 = self.config.relative_bias_per_layer and self.config.vocab_size >= 256_300
+        if self.extra_ids is None and umt5:
             self.extra_ids = 300
 
     @property
@@ -107,6 +108,37 @@ class Source:
         if not 0 <= step < 2**31:
             raise ValueError(f"{self.path}: step is {step}; it is damaged")
         return int(step)
+
+
+class View(Source):
+    """Another checkpoint, seen otherwise: `changed` says how.
+
+    Attributes:
+      original: is read.
+    """
+
+    original: Source
+
+    @classmethod
+    def over(cls, original: Source, **changes: Any) -> Self:
+        """A view with the attributes of the original, but for some."""
+        given = {field.name: getattr(original, field.name) for field in dataclasses.fields(Source)}
+        view = cls(**(given | changes))
+        view.original = original
+        return view
+
+    def changed(self, key: str, array: np.ndarray) -> np.ndarray:
+        """What the view has in place of one of the original's arrays; by default itself."""
+        return array
+
+    def read(self, key: str) -> np.ndarray:
+        return self.changed(key, self.original.read(key))
+
+    def stream(self, keys: Iterable[str]) -> Iterator[tuple[str, np.ndarray]]:
+        for key, array in self.original.stream(keys):
+            array = self.changed(key, array)
+            yield key, array
+            del array  # not beside the next one
 
 
 def below(arrays: Mapping[str, Any], prefix: str) -> dict[str, Any]:

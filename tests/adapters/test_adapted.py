@@ -14,9 +14,11 @@ import tiny
 from medmt5 import checkpoints, restore
 from medmt5.adapters.adapted import open_with, save_adapter
 from medmt5.adapters.command import main
+from medmt5.adapters.merging import MergedSource
 from medmt5.convert.command import convert
 from medmt5.convert.fingerprint import fingerprint
 from medmt5.convert.source import open_source
+from medmt5.convert.t5x import T5XSource
 from medmt5.labeller import Labeller
 from medmt5.models import soft_prompt
 from medmt5.models.lora import PARAMETERS, LoraConfig
@@ -89,6 +91,23 @@ def test_an_adapter_alone_is_small_and_a_checkpoint_like_any_other(run, alone, t
     assert open_source(str(tmp_path / "merged")).config.lora is None
 
 
+def test_what_a_base_stacks_is_streamed_whole_through_all_that_is_put_on_it(
+    base, run, alone, tmp_path, monkeypatch
+):
+    convert(base, str(tmp_path / "t5x"), "t5x", check_logits=False)
+    source = open_source(run)
+    source.base = open_source(str(tmp_path / "t5x"))
+    expected = MergedSource.of(source)
+    expected = {key: expected.read(key) for key in expected.arrays}
+    adapted = open_with(str(tmp_path / "t5x"), alone)
+    monkeypatch.setattr(T5XSource, "read", None)  # one layer at a time, each from the whole stack
+    for merged in (MergedSource.of(source), MergedSource.of(adapted)):
+        found = dict(merged.stream(k for k in merged.arrays if k.startswith("params/")))
+        assert found.keys() == {k for k in expected if k.startswith("params/")}
+        for key, array in found.items():
+            np.testing.assert_array_equal(array, expected[key], err_msg=key)
+
+
 def test_a_soft_prompt_alone_is_the_run_too(base, tmp_path):
     run = tuned_on(base, tmp_path / "run", "encoder/prompt/.*", prompt=PROMPT)
     save_adapter(run, str(tmp_path / "alone"))
@@ -132,6 +151,12 @@ def test_what_an_adapter_alone_trains_on_from_leaves_the_rest_to_its_base(base, 
     assert left.path == open_source(base).path
     # A prompt before frozen adapters: no checkpoint has both the base and the adapters.
     assert restore.reference(*planned(alone, BEFORE, lora=LORA, prompt=PROMPT)) is None
+
+
+def test_a_base_that_is_known_is_not_read_for_its_fingerprint_again(base, run, monkeypatch):
+    found, shapes = planned(run, PARAMETERS, lora=LORA)
+    monkeypatch.setattr(restore, "fingerprint", None)
+    assert restore.reference(found, shapes) == checkpoints.find_card(run).base
 
 
 def test_what_a_run_has_trained_of_its_base_is_left_to_the_run_itself(base, tmp_path):

@@ -8,7 +8,7 @@ import tiny
 from medmt5 import checkpoints, restore
 from medmt5.adapters.merging import MergedSource
 from medmt5.convert.command import convert
-from medmt5.convert.source import open_source
+from medmt5.convert.source import Source, open_source
 from medmt5.models.lora import LoraConfig
 from medmt5.models.soft_prompt import PromptConfig
 from medmt5.predictor import Predictor
@@ -44,6 +44,14 @@ def test_a_merged_matrix_is_the_base_plus_the_scaled_product(adapted):
     np.testing.assert_allclose(merged.read(f"params/{name}/kernel"), expected, rtol=1e-6)
     same = "encoder/layers_0/mlp/wo/kernel"
     np.testing.assert_array_equal(merged.read(f"params/{same}"), params[same])
+
+
+def test_sentinels_that_a_card_counts_are_not_recounted():
+    config = tiny.config(vocab_size=256_384, relative_bias_per_layer=True, lora=LORA)
+    source = Source("medmt5", "m", config, {})
+    assert source.extra_ids == 300  # umT5's size
+    source.extra_ids = 0
+    assert MergedSource.of(source).extra_ids == 0
 
 
 @pytest.mark.parametrize("to", ["medmt5", "t5x"])
