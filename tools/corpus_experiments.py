@@ -3,6 +3,7 @@
     python tools/corpus_experiments.py --folder runs/corpora --list
     python tools/corpus_experiments.py --folder runs/corpora --jobs 2
     python tools/corpus_experiments.py --folder runs/corpora --collect results/corpora.jsonl
+    python tools/corpus_tables.py results/corpora.jsonl
 
 Needs MEDMT5_DATA_DIR. The files of raw/ in all languages are built into two corpora: one as they
 are, one with every step and without duplicates. One vocabulary of both; from it models of 2.5 M

@@ -12,6 +12,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tools"))
 
 import corpus_experiments as experiments  # noqa: E402 (the tools folder is no package)
+import corpus_tables  # noqa: E402
 import span_loss  # noqa: E402
 
 from medmt5 import batches  # noqa: E402
@@ -58,6 +59,35 @@ def test_what_is_kept_of_a_loss_is_its_last_line(plan):
     (folder / "log.txt").write_text('05:00 reading\n{"all": {"loss": 2.5}}\n')
     assert plan.kept("loss-raw-0-on-clean") == {"loss": {"all": {"loss": 2.5}}}
     assert plan.kept("pretrain-raw-0") == {}
+
+
+def test_tables_are_means_over_seeds(tmp_path, monkeypatch, capsys):
+    def loss(run, value):
+        return {"run": run, "loss": {"corpus_words_es": {"loss": value}, "all": {"loss": value}}}
+
+    sizes = {
+        "read": {"es": {"documents": 1200, "bytes": 4000}, "eu": {"documents": 1, "bytes": 10}},
+        "duplicates": {"es": {"documents": 1193, "bytes": 3000}},
+    }
+    removed = {"quality": {"es": {"short": 3, "symbols": 4}, "eu": {"short": 1}}}
+    lines = [
+        {"run": "build-clean", "counts": sizes, "removed": removed},
+        loss("loss-raw-0-on-clean", 4.0),
+        loss("loss-raw-1-on-clean", 5.0),
+        loss("loss-clean-0-on-clean", 3.0),
+        {
+            "run": "e3c_es-raw-0-test",
+            "scores": {"e3c_es": {"constrained": {"f1": 20.0, "precision": 25, "recall": 16}}},
+        },
+    ]
+    path = tmp_path / "corpora.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    monkeypatch.setattr(sys, "argv", ["corpus_tables", str(path)])
+    corpus_tables.main()
+    text = capsys.readouterr().out
+    assert "| es | 1,200 | 1,193 | 75 | quality 7 |\n| eu | 1 | 0 | 0 | quality 1 |" in text
+    assert "| all | – | – | 4.50 (4.00–5.00) | 3.00 |" in text
+    assert "| raw | 20.0 | 25.0 | 16.0 |\n| clean | – | – | – |" in text
 
 
 @pytest.mark.slow
