@@ -270,7 +270,7 @@ def test_files_of_instructions_are_tasks_by_their_path(tmp_path):
     # Each row as often as any other.
     assert (found["en"].rate, found["es"].rate) == (3.0, 1.0)
     file_of(tmp_path, {"question": "Which?", "options": {"A": "x", "B": "y"}, "answer_idx": "A"},
-            name="en-exam-train.jsonl")  # fmt: skip
+            name="en-tutor-train.jsonl")  # fmt: skip
     folder._made.clear()
     assert {table.rate for table in tables(f"{tmp_path}/")} == {1.0}
 

@@ -211,7 +211,9 @@ def test_a_prompt_starts_fresh_where_it_trains_must_be_there_where_it_is_frozen_
     state = first.start(tmp_path / "base", "params")
     assert tiny.digest(state.frozen) == tiny.digest(base.state.params)
     second = tiny.Run(trainable="(?!encoder/prompt/).*", **given)
-    with pytest.raises(ValueError, match="encoder/prompt/embedding: is missing"):
+    with pytest.raises(
+        ValueError, match="has no encoder/prompt/embedding, which this recipe freezes"
+    ):
         second.start(tmp_path / "base", "params")
     first.save(tmp_path / "first")
     state = second.start(tmp_path / "first", "params")
