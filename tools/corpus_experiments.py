@@ -116,16 +116,7 @@ class Plan(experiment_runs.Plan):
             TRAIN_STEPS=TUNING_STEPS,
             RANDOM_SEED=seed,
         )
-        self.medmt5(
-            f"{name}-test",
-            "eval",
-            "tiny_eval",
-            (name,),
-            CHECKPOINT_PATH=str(self.folder / name),
-            EVAL_OUTPUT_DIR=str(self.folder / f"{name}-test"),
-            MIXTURE_OR_TASK_NAME=TUNED,
-            DECODING=("constrained",),
-        )
+        self.evaluate(name, "test", TUNED, "constrained")
 
     def kept(self, name: str) -> dict:
         """Losses, scores, and what the builds counted."""

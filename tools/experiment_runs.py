@@ -74,6 +74,20 @@ class Plan:
         given = {"MODEL_DIR": str(self.folder / name), "VOCABULARY_PATH": str(self.vocabulary)}
         self.medmt5(name, "train", recipe, ("vocabulary", *needs), **given, **macros)
 
+    def evaluate(self, model: str, kind: str, task: str, mode: str) -> None:
+        """Score a trained model on the tests of a task, in one mode of decoding."""
+        name = f"{model}-{kind}"
+        self.medmt5(
+            name,
+            "eval",
+            "tiny_eval",
+            (model,),
+            CHECKPOINT_PATH=str(self.folder / model),
+            EVAL_OUTPUT_DIR=str(self.folder / name),
+            MIXTURE_OR_TASK_NAME=task,
+            DECODING=(mode,),
+        )
+
     def done(self, name: str) -> bool:
         return (self.folder / name / DONE).exists()
 

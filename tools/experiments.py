@@ -82,20 +82,8 @@ class Plan(experiment_runs.Plan):
             RANDOM_SEED=seed,
         )
         # Free decoding takes several times as long: on the sets that were trained on alone.
-        for kind, mixture, mode in (
-            ("test", tested, "constrained"),
-            ("free", task, "unconstrained"),
-        ):
-            self.medmt5(
-                f"{name}-{kind}",
-                "eval",
-                "tiny_eval",
-                (name,),
-                CHECKPOINT_PATH=str(self.folder / name),
-                EVAL_OUTPUT_DIR=str(self.folder / f"{name}-{kind}"),
-                MIXTURE_OR_TASK_NAME=mixture,
-                DECODING=(mode,),
-            )
+        self.evaluate(name, "test", tested, "constrained")
+        self.evaluate(name, "free", task, "unconstrained")
 
     def _dictionary(self, name: str, lang: str, trained: str) -> None:
         self.add(
