@@ -12,7 +12,6 @@ import json
 import logging
 import os
 import shutil
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -21,7 +20,7 @@ from etils import epath
 
 from medmt5 import token_cache
 from medmt5.files import digest, is_remote, write_text
-from medmt5.reporting import duration
+from medmt5.progress import Clock
 from medmt5.tables import Seeded
 from medmt5.token_cache import INDEX, MANIFEST, MIXTURE, VOCABULARY, read_json
 from medmt5.vocabulary import Vocabulary
@@ -29,7 +28,6 @@ from medmt5.vocabulary import Vocabulary
 log = logging.getLogger(__name__)
 
 BEGUN = "begun.json"  # what an unfinished folder is of
-REPORT_SECONDS = 10
 
 
 class Shard:
@@ -204,20 +202,18 @@ class Progress:
 
     def __init__(self, name: str, total: int | None):
         self._name, self._total = name, total
-        self._began = self._reported = time.monotonic()
+        self._clock = Clock()
         self._first: int | None = None
 
     def __call__(self, read: int, tokens: int) -> None:
-        now = time.monotonic()
         self._first = read - 1 if self._first is None else self._first
-        if now - self._reported < REPORT_SECONDS:
+        if not self._clock.due():
             return
-        self._reported = now
-        seconds = now - self._began
+        seconds = self._clock.now - self._clock.began
         line = f"{self._name}  {read:,} read  {tokens / seconds:,.0f} tokens/s"
         if self._total:
-            left = (self._total - read) * seconds / (read - self._first)
-            line += f"  {100 * read / self._total:.0f} %  ETA {duration(left)}"
+            eta = self._clock.eta(read - self._first, self._total - self._first)
+            line += f"  {100 * read / self._total:.0f} %  {eta}"
         log.info("%s", line)
 
 

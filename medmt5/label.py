@@ -13,7 +13,6 @@ import math
 import os
 import signal
 import sys
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NoReturn
 
@@ -24,15 +23,13 @@ from medmt5.formats.lines import size_of
 from medmt5.formats.writers import Writer
 from medmt5.labeller import Labeller
 from medmt5.predictor import Search
-from medmt5.reporting import duration
+from medmt5.progress import Clock
 
 log = logging.getLogger(__name__)
 
 # Documents and characters read and decoded together: enough to fill batches of equal length, little
 # enough to stream. One document may be longer.
 CHUNK, CHUNK_CHARACTERS = 256, 2**20
-# Seconds between lines of progress.
-PERIOD = 10.0
 
 
 def chunks(documents: Iterable[Document]) -> Iterator[list[Document]]:
@@ -54,29 +51,26 @@ class _Progress:
 
     def __init__(self, report: Report, size: int | None):
         self.report, self.size = report, size
-        self.began = self.told = time.monotonic()
+        self.clock = Clock()
         self.documents = self.passed = self.passed_bytes = 0
 
     def skipped(self, count: int) -> None:
         self.passed += count
         self.passed_bytes = self.report.read_bytes
-        self.began = time.monotonic()
+        self.clock = Clock()
 
     def labelled(self, count: int) -> None:
         self.documents += count
-        now = time.monotonic()
-        if now - self.told < PERIOD:
+        if not self.clock.due():
             return
-        self.told = now
         done, ahead = self.report.read_bytes - self.passed_bytes, ""
         if self.size and done:
-            left = max(self.size - self.report.read_bytes, 0)
             share = min(100 * self.report.read_bytes // self.size, 100)
-            ahead = f"  {share}%  ETA {duration((now - self.began) / done * left)}"
+            ahead = f"  {share}%  {self.clock.eta(done, self.size - self.passed_bytes)}"
         log.info("%d documents  %s%s", self.passed + self.documents, self.rate(), ahead)
 
     def rate(self) -> str:
-        return f"{self.documents / max(time.monotonic() - self.began, 1e-3):.1f}/s"
+        return f"{self.documents / max(self.clock.look(), 1e-3):.1f}/s"
 
     def end(self) -> None:
         if self.passed:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import logging
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -21,7 +20,7 @@ import numpy as np
 from medmt5 import decoding
 from medmt5.likelihood import log_likelihood
 from medmt5.partitioning import gather, on_all_devices
-from medmt5.reporting import duration
+from medmt5.progress import Clock
 from medmt5.search import ExactSearch
 from medmt5.state import Architecture, Params
 
@@ -122,15 +121,13 @@ class _Progress:
 
     def __init__(self, name: str | None, total: int):
         self.name, self.total, self.count = name, total, 0
-        self.began = self.reported = time.monotonic()
+        self.clock = Clock()
 
     def done(self, count: int) -> None:
         self.count += count
-        now = time.monotonic()
-        if self.name and now - self.reported > 10:
-            left = (now - self.began) / self.count * (self.total - self.count)
-            log.info("%s %d/%d  ETA %s", self.name, self.count, self.total, duration(left))
-            self.reported = now
+        if self.name and self.clock.due():
+            eta = self.clock.eta(self.count, self.total)
+            log.info("%s %d/%d  %s", self.name, self.count, self.total, eta)
 
 
 def _padded(

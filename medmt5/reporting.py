@@ -14,6 +14,7 @@ from etils import epath
 
 from medmt5.files import is_remote, write_text
 from medmt5.models.t5 import T5Config
+from medmt5.progress import duration
 
 log = logging.getLogger(__name__)
 
@@ -60,13 +61,6 @@ def training_flops(config: T5Config, *, rows: int, source: int, target: int) -> 
         + 2 * target * source * joined
     )
     return 3 * 2 * rows * (encoder + decoder + head)
-
-
-def duration(seconds: float) -> str:
-    """`1:02:03` or `2:03`."""
-    minutes, seconds = divmod(int(round(seconds)), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
 
 
 def is_chief() -> bool:

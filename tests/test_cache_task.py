@@ -179,7 +179,7 @@ def test_a_remote_folder_is_refused(capsys):
 
 def test_progress_counts_what_this_run_did(caplog, monkeypatch):
     now = iter([0.0, 1.0, 11.0, 12.0])
-    monkeypatch.setattr(cache_task.time, "monotonic", lambda: next(now))
+    monkeypatch.setattr("time.monotonic", lambda: next(now))
     caplog.set_level("INFO")
     progress = cache_task.Progress("t train", 200)
     for read, tokens in ((101, 1000), (111, 11_000), (112, 12_000)):

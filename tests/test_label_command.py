@@ -37,7 +37,7 @@ def run(monkeypatch, capfdbinary, caplog):
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(stdin))
         monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(stdout, encoding="latin-1"))
         monkeypatch.setattr(label, "CHUNK", CHUNK)
-        monkeypatch.setattr(label, "PERIOD", PERIOD)
+        monkeypatch.setattr("medmt5.progress.PERIOD", PERIOD)
         monkeypatch.setattr(StandIn, "delay", delay)
         monkeypatch.setattr(Labeller, "load", lambda path, **options: StandIn())
         monkeypatch.setattr(launch, "setup_logging", lambda: None)

@@ -32,15 +32,6 @@ def test_a_gated_feed_forward_block_costs_three_products():
     assert gated - plain == 6 * (5 + 3) * 16 * 32
 
 
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(0, "0:00"), (0.6, "0:01"), (59.4, "0:59"), (59.6, "1:00"), (3599.6, "1:00:00")]
-    + [(3723, "1:02:03"), (360000, "100:00:00")],
-)
-def test_durations_read_as_clocks_do(seconds, text):
-    assert reporting.duration(seconds) == text
-
-
 METRICS = {
     "nll": 30.0,
     "z_loss": 1.0,

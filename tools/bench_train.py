@@ -49,7 +49,8 @@ from medmt5 import markdown
 from medmt5.formats.conll import Sentence, read_conll
 from medmt5.formats.labelling import Labelling
 from medmt5.models.t5 import T5Config
-from medmt5.reporting import duration, training_flops
+from medmt5.progress import duration
+from medmt5.reporting import training_flops
 from medmt5.vocabulary import Vocabulary
 
 HERE = Path(__file__).resolve().parent

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from medmt5.files import write_text
-from medmt5.reporting import duration
+from medmt5.progress import duration
 
 ROOT = Path(__file__).parents[1]
 DONE = "done.json"

@@ -15,7 +15,6 @@ import os
 import shutil
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -30,7 +29,7 @@ from medmt5.convert.source import KINDS, Source, View, open_source
 from medmt5.files import MANIFEST, is_remote, write_manifest, write_text
 from medmt5.formats.labelling import Labelling
 from medmt5.models.t5 import T5Config
-from medmt5.reporting import duration
+from medmt5.progress import Clock
 from medmt5.vocabulary import Vocabulary
 
 log = logging.getLogger(__name__)
@@ -254,21 +253,17 @@ def _family(config: T5Config, words: Vocabulary | None) -> str:
 
 def _copy_arrays(source: Source, writer: Any, keys: Sequence[str]) -> None:
     total = sum(math.prod(source.arrays[key]) for key in keys)
-    began = reported = time.monotonic()
-    done = 0
+    clock, done = Clock(), 0
     for key, array in source.stream(keys):
         if key.startswith("params/") and not np.isfinite(array.sum(dtype=np.float64)):
             raise ValueError(f"{source.path}: {key} holds numbers that are not finite")
         writer.write(key, array)
         done += array.size
         del array  # or it stays while the next is read
-        now = time.monotonic()
-        if now - reported > 10:
-            left = (now - began) / done * (total - done)
+        if clock.due():
             log.info(
-                "%d %% of %s numbers  ETA %s", 100 * done // total, f"{total:,}", duration(left)
+                "%d %% of %s numbers  %s", 100 * done // total, f"{total:,}", clock.eta(done, total)
             )
-            reported = now
 
 
 def _write_beside(folder: str, source: Source, to: str, words: Vocabulary | None) -> None:

@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 from etils import epath
 
 from medmt5.files import is_file_error, write_text
+from medmt5.progress import Clock, duration
 
 log = logging.getLogger(__name__)
 
@@ -195,7 +196,7 @@ def _run_on_beam(
         raise ValueError(
             'Apache Beam is not installed; pip install "medmt5[beam]", or leave --runner out'
         ) from error
-    began = time.monotonic()
+    clock = Clock()
     with beam.Pipeline(options=PipelineOptions(list(options))) as pipeline:
         _ = (
             pipeline
@@ -204,7 +205,7 @@ def _run_on_beam(
             | "spread" >> beam.Reshuffle()
             | what >> beam.Map(function)
         )
-    log.info("%s: %d in %s", what, len(tasks), _duration(time.monotonic() - began))
+    log.info("%s: %d in %s", what, len(tasks), duration(clock.look()))
 
 
 class _Progress:
@@ -213,21 +214,13 @@ class _Progress:
     def __init__(self, what: str, tasks: Sequence[Task]):
         self.what, self.total, self.count = what, len(tasks), 0
         self.size, self.done = sum(task.size for task in tasks), 0
-        self.began = self.said = time.monotonic()
+        self.clock = Clock()
 
     def one(self, task: Task) -> None:
         self.count += 1
         self.done += task.size
-        now = time.monotonic()
         if self.count == self.total:
-            log.info("%s: %d in %s", self.what, self.total, _duration(now - self.began))
-        elif now - self.said > 10:
-            self.said = now
-            left = (now - self.began) / max(self.done, 1) * (self.size - self.done)
-            log.info("%s: %d of %d  ETA %s", self.what, self.count, self.total, _duration(left))
-
-
-def _duration(seconds: float) -> str:
-    from medmt5.reporting import duration  # brings jax, which workers need not have
-
-    return duration(seconds)
+            log.info("%s: %d in %s", self.what, self.total, duration(self.clock.look()))
+        elif self.clock.due():
+            eta = self.clock.eta(max(self.done, 1), self.size)
+            log.info("%s: %d of %d  %s", self.what, self.count, self.total, eta)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 import os
 import re
-import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -23,13 +22,13 @@ from medmt5.corpus.readers.jsonl import JSONL
 from medmt5.corpus.readers.text import Text
 from medmt5.corpus.sentencepiece_model import words
 from medmt5.corpus.tally import language_of
+from medmt5.progress import Clock
 
 log = logging.getLogger(__name__)
 
 # Four times the same text is nearly as good as new, more is not (Muennighoff et al. 2023).
 REPEATS = 4
 MEASURED = 1_000_000  # characters per language that vocabularies are compared on
-PERIOD = 10.0  # seconds between lines of progress
 WORDS = 100  # in a text of shuffled ones
 LONGEST = 512  # bytes of a word; text without spaces is cut into such
 _WITH_LANGUAGE = re.compile("([a-z]{2,3})=(.+)")
@@ -210,19 +209,14 @@ class _Progress:
 
     def __init__(self, what: str, total: int = 0):
         self._what, self._total, self._documents, self._done = what, total, 0, 0
-        self._began = self._said = time.monotonic()
+        self._clock = Clock()
 
     def add(self, characters: int) -> None:
         self._documents += 1
         self._done += characters
-        now = time.monotonic()
-        if now - self._said < PERIOD:
+        if not self._clock.due():
             return
-        self._said = now
         line = f"{self._what}: {self._documents:,} documents, {self._done:,} characters"
         if self._total:
-            from medmt5.reporting import duration
-
-            left = (now - self._began) / self._done * max(self._total - self._done, 0)
-            line += f"  ETA {duration(left)}"
+            line += f"  {self._clock.eta(self._done, self._total)}"
         log.info("%s", line)

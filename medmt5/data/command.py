@@ -11,12 +11,11 @@ import json
 import logging
 import os
 import sys
-import time
 from collections.abc import Sequence
 
-log = logging.getLogger(__name__)
+from medmt5.progress import Clock
 
-PERIOD = 10.0  # seconds between lines of progress
+log = logging.getLogger(__name__)
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -97,20 +96,17 @@ class Progress:
 
     def __init__(self, report, paths: Sequence[str]):
         self.report, self.size = report, sum(map(os.path.getsize, paths))
-        self.began = self.told = time.monotonic()
+        self.clock = Clock()
         self.ticks = 0
 
     def __call__(self) -> None:
         self.ticks += 1
         # The clock is dearer than the rest.
-        if self.ticks % 1000 or (now := time.monotonic()) - self.told < PERIOD:
+        if self.ticks % 1000 or not self.clock.due():
             return
-        from medmt5.reporting import duration  # brings jax
-
-        self.told = now
         done = max(self.report.read_bytes, 1)
-        left = (now - self.began) / done * max(self.size - done, 0)
-        log.info("%d%% read  ETA %s", min(100 * done // max(self.size, 1), 100), duration(left))
+        share = min(100 * done // max(self.size, 1), 100)
+        log.info("%d%% read  %s", share, self.clock.eta(done, self.size))
 
 
 def check(given: argparse.Namespace) -> int:

@@ -7,7 +7,7 @@ from typing import Any
 
 from medmt5.plan.chips import TILE
 from medmt5.plan.estimate import HIGH, LOW
-from medmt5.reporting import duration
+from medmt5.progress import duration
 
 COMPILERS = {"tpu": "libtpu", "gpu": "XLA's GPU compiler", "simulated": "XLA's CPU compiler"}
 JAX_SHARE = 0.75  # of a GPU's memory, which JAX takes unless it is told otherwise

@@ -226,7 +226,7 @@ def test_json_output_has_every_finding_and_all_counts(tmp_path, capsys):
 
 def test_progress_says_the_share_that_is_read_and_the_time_left(tmp_path, monkeypatch, caplog):
     (path,) = write(tmp_path, en_a_train=GOOD * 400)  # more lines than between looks at the clock
-    monkeypatch.setattr(command, "PERIOD", 0.0)
+    monkeypatch.setattr("medmt5.progress.PERIOD", 0.0)
     findings = Findings()
     with caplog.at_level("INFO", "medmt5.data.command"):
         check_files([path], findings, command.Progress(findings, [path]))

@@ -7,7 +7,7 @@ import re
 import sys
 import time
 
-from medmt5 import label
+from medmt5 import label, progress
 from medmt5.formats.documents import Entity
 
 # Documents per chunk, seconds between lines of progress.
@@ -30,6 +30,6 @@ class StandIn:
 
 
 if __name__ == "__main__":
-    label.CHUNK, label.PERIOD, StandIn.delay = CHUNK, PERIOD, float(sys.argv[1])
+    label.CHUNK, progress.PERIOD, StandIn.delay = CHUNK, PERIOD, float(sys.argv[1])
     label.Labeller.load = lambda path, **options: StandIn()
     label.main(["-m", "none", *sys.argv[2:]])
