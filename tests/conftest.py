@@ -6,7 +6,8 @@ from pathlib import Path
 
 # Read by JAX when it is imported, so these lines come before any import of it. Nearly all of the
 # suite's time is compilation: level 0 halves it, XLA's older code for fusions takes another third
-# off, and what is compiled is kept for the next run. Flags from outside come after ours and win.
+# off, and what is compiled is kept, for other processes and the next run. Flags from outside come
+# after ours and win.
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 os.environ["XLA_FLAGS"] = " ".join(
@@ -22,7 +23,7 @@ os.environ["XLA_FLAGS"] = " ".join(
 os.environ.setdefault(
     "JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parents[1] / ".pytest_cache" / "compiled")
 )
-os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 
 # A shell that starts the suite in the background has it ignore Ctrl-C, which programs that tests

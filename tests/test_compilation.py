@@ -5,7 +5,6 @@ import subprocess
 import sys
 
 import jax
-import tiny
 
 from medmt5.compilation import keep_compiled_programs
 
@@ -53,4 +52,4 @@ def test_a_home_that_cannot_be_written_is_said_and_does_no_harm(tmp_path):
 def test_a_folder_that_is_set_already_stays():
     before = jax.config.jax_compilation_cache_dir
     keep_compiled_programs()
-    assert jax.config.jax_compilation_cache_dir == before == tiny._CACHE
+    assert jax.config.jax_compilation_cache_dir == before == os.environ["JAX_COMPILATION_CACHE_DIR"]

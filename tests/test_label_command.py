@@ -277,6 +277,7 @@ def test_another_input_is_not_mixed_into_the_output(run, tmp_path, notes, whole)
 # The real model
 
 
+@pytest.mark.slow
 def test_a_resumed_run_of_a_model_gives_the_same_bytes(tmp_path):
     model = tiny.labelling_model(str(tmp_path / "model"))
     notes, target = tmp_path / "notes.txt", tmp_path / "out"

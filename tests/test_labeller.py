@@ -468,6 +468,7 @@ def test_scores_are_corrected_by_a_fitted_calibration(model, labeller, tmp_path)
         Labeller.load(model, calibration=str(path))
 
 
+@pytest.mark.slow
 def test_the_command_searches_and_writes_the_n_best(model):
     done = run("-m", model, "--n-best", 3, "--score", "mean", given=b"acute gout\n")
     (record,) = [json.loads(line) for line in done.stdout.decode().splitlines()]

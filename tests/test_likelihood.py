@@ -27,7 +27,7 @@ def plain(source, answer):
     return float(sum(logs[i, token] for i, token in enumerate([*answer, 1])))
 
 
-@pytest.mark.parametrize("most", [likelihood._MOST_LOGITS, 1])
+@pytest.mark.parametrize("most", [pytest.param(likelihood._MOST_LOGITS, marks=pytest.mark.slow), 1])
 def test_ranking_gives_the_likelihood_of_every_answer(monkeypatch, most):
     monkeypatch.setattr(likelihood, "_MOST_LOGITS", most)
     predictor = Predictor(ARCHITECTURE, PARAMS, eos_id=1, batch_size=2)

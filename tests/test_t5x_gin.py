@@ -566,6 +566,7 @@ def test_a_pretraining_file_of_t5x_trains_and_saves(started):
     assert card["config"]["emb_dim"] == 16
 
 
+@pytest.mark.slow
 def test_a_finetuning_file_of_t5x_ends_with_bitwise_the_parameters_of_our_own(started, tmp_path):
     initial = str(started[0] / "a")
     macros = dict(INITIAL_CHECKPOINT_PATH=initial, TRAIN_STEPS=5)

@@ -25,6 +25,7 @@ def run(code, **options):
     return json.loads(done.stdout.splitlines()[-1])
 
 
+@pytest.mark.slow
 def test_gin_files_that_import_tasks_are_parsed_without_seqio_and_tasks_are_read_with_it():
     before, config, rows, after = run(
         """

@@ -327,6 +327,7 @@ def test_frozen_parameters_stay_and_are_evaluated(finished, tmp_path):
     assert same_params(resumed.frozen, given) == flat_params(given).keys() - trained
 
 
+@pytest.mark.slow
 def test_a_base_that_is_gone_or_another_is_said(finished, tmp_path):
     base, run = tmp_path / "base", tmp_path / "run"
     shutil.copytree(finished[0], base)
@@ -452,6 +453,7 @@ def assert_gives_itself(gin_file, folder, *bindings):
     assert gin.operative_config_str() == kept
 
 
+@pytest.mark.slow
 def test_the_kept_configuration_gives_itself_when_it_is_parsed_again(tmp_path):
     gin_file, folder = tmp_path / "run.gin", tmp_path / "model"
     gin_file.write_text(GIN)

@@ -117,6 +117,7 @@ def test_a_soft_prompt_alone_is_the_run_too(base, tmp_path):
         np.testing.assert_array_equal(found.read(f"params/{name}"), array)
 
 
+@pytest.mark.slow
 def test_labellers_of_adapters_beside_each_other_share_their_base(base, run, alone, tmp_path):
     other = tuned_on(base, tmp_path / "other", PARAMETERS, lora=LoraConfig("encoder/.*/wo", rank=1))
     save_adapter(other, str(tmp_path / "alone"))

@@ -326,6 +326,7 @@ def test_a_killed_conversion_leaves_no_target_and_the_next_one_succeeds(run, tmp
     assert open_source(str(target)).kind == "hf"
 
 
+@pytest.mark.slow
 def test_the_command_line_converts_says_what_it_did_and_fails_with_a_message(run, tmp_path):
     def medmt5(*arguments):
         return subprocess.run(

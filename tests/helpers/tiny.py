@@ -1,10 +1,7 @@
 """The smallest model and runs that exercise everything; shared by several test files."""
 
-import atexit
 import hashlib
 import os
-import shutil
-import tempfile
 
 import jax
 import jax.numpy as jnp
@@ -24,16 +21,6 @@ LABELS = ("Disease", "Chemical")
 LENGTHS = {"inputs": 32, "targets": 48}
 VOCABULARY = medmt5.tasks.sample.VOCABULARY
 ROWS = 2048
-
-# The suite compiles the same small programs in several tests and subprocesses: once is enough.
-_CACHE = tempfile.mkdtemp(prefix="medmt5-compiled-")
-atexit.register(shutil.rmtree, _CACHE, ignore_errors=True)
-COMPILATION_CACHE = {
-    "JAX_COMPILATION_CACHE_DIR": _CACHE,
-    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-}
-jax.config.update("jax_compilation_cache_dir", _CACHE)
-jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 
 def config(**changes) -> T5Config:
@@ -67,7 +54,7 @@ def optimizer() -> optax.GradientTransformation:
 def subprocess_env(**changes) -> dict[str, str]:
     """The environment of a child process: one CPU device, the same compiler and its cache."""
     flags = [flag for flag in os.environ["XLA_FLAGS"].split() if "device_count" not in flag]
-    env = os.environ | COMPILATION_CACHE | {"XLA_FLAGS": " ".join(flags), "JAX_PLATFORMS": "cpu"}
+    env = os.environ | {"XLA_FLAGS": " ".join(flags), "JAX_PLATFORMS": "cpu"}
     return env | changes
 
 

@@ -131,6 +131,7 @@ def test_dropout_is_of_what_enters_the_adapter_and_only_with_a_key():
     assert len({loss(None), loss(jax.random.key(1)), loss(jax.random.key(2))}) == 3
 
 
+@pytest.mark.slow
 def test_adapters_of_a_base_without_any_start_fresh(tmp_path):
     base = tiny.Run(**SIZES)
     base.save(tmp_path / "m")
