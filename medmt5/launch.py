@@ -1,14 +1,13 @@
 """From a command line to a configured call: gin files, macros, logging, several processes.
 
-The only module that imports gin. A gin file can import any Python module: it is code, so run only
-files that you trust.
+Only this module and `gin_checks` import gin. A gin file can import any Python module: it is code,
+so run only files that you trust.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import difflib
 import importlib
 import importlib.util
 import logging
@@ -17,11 +16,11 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from medmt5 import task_modules
+from medmt5 import gin_checks, task_modules
 from medmt5.compilation import keep_compiled_programs
 from medmt5.host_memory import keep_freed_memory
 from medmt5.t5x_gin import modules as t5x_modules
-from medmt5.t5x_gin.tables import FLAGS, MACROS
+from medmt5.t5x_gin.tables import FLAGS
 from medmt5.task_modules import import_seqio
 
 log = logging.getLogger(__name__)
@@ -124,7 +123,8 @@ def parse_gin(
     """Load gin files and bindings, replacing what was loaded before.
 
     Raises:
-      ValueError: a missing file, a syntax error, an unknown name, or a macro that nothing reads.
+      ValueError: a missing file, a syntax error, an unknown name, a macro that nothing reads, or a
+        value of another type than one of our functions takes.
     """
     try:
         _parse_gin(files, bindings, search_paths)
@@ -144,7 +144,7 @@ def _parse_gin(files: Sequence[str], bindings: Sequence[str], search_paths: Iter
     root = config_root()
     gin.config._LOCATION_PREFIXES[:] = [*search_paths, root, os.path.join(root, T5X_FILES)]
     try:
-        with t5x_names():
+        with t5x_names(), gin_checks.recorded() as statements:
             gin.parse_config_files_and_bindings(list(files), list(bindings), finalize_config=False)
     except OSError as error:
         raise ValueError(
@@ -154,7 +154,8 @@ def _parse_gin(files: Sequence[str], bindings: Sequence[str], search_paths: Iter
         ) from error
     except (SyntaxError, ImportError, AttributeError, NameError) as error:
         raise ValueError(f"gin: {error}") from error
-    check_macros(gin.config._CONFIG, as_t5x=bool(_t5x_entries()))
+    gin_checks.check_macros(gin.config._CONFIG, statements, as_t5x=bool(_t5x_entries()))
+    gin_checks.check_types(gin.config._CONFIG, statements)
     gin.finalize()
 
 
@@ -181,55 +182,6 @@ def _t5x_entries() -> dict[str, Any]:
             if configurable is not None and configurable.selector in bound:
                 found[command] = program
     return found
-
-
-def check_macros(config: Any, *, as_t5x: bool = False) -> None:
-    """Raise ValueError for macros that are required and not set, or set and never read.
-
-    gin itself ignores a misspelt macro, and names a missing one only in an inner error.
-
-    Args:
-      config: of gin.
-      as_t5x: T5X's own names may be set and not read, as in files for several of its programs.
-    """
-    macros = {
-        scope: v["value"] for (scope, selector), v in config.items() if selector == "gin.macro"
-    }
-    read = {
-        reference.scoped_selector.rsplit("/", 1)[0]
-        for values in config.values()
-        for reference in _macros_in(list(values.values()))
-    }
-    required = {name for name, value in macros.items() if str(value) == "%gin.REQUIRED"}
-    if missing := sorted(required | (read - macros.keys())):
-        flags = " ".join(f"--gin.{name}=..." for name in missing)
-        raise ValueError(f"{', '.join(missing)} must be set: add {flags}")
-    if refused := sorted(macro for macro in macros.keys() - read if MACROS.get(macro)):
-        raise ValueError(f"macro {refused[0]} is T5X's, not ours: {MACROS[refused[0]]}")
-    unread = sorted(macros.keys() - read)
-    if as_t5x and (known := [macro for macro in unread if macro in MACROS]):
-        log.info("set, but nothing reads it: %s", ", ".join(known))
-        unread = [macro for macro in unread if macro not in MACROS]
-    if unread:
-        near = difflib.get_close_matches(unread[0], sorted(read), n=1)
-        hint = (
-            f"did you mean {near[0]}?" if near else f"macros read here: {', '.join(sorted(read))}"
-        )
-        raise ValueError(f"macro {unread[0]} is set, but nothing reads it: {hint}")
-
-
-def _macros_in(value: Any) -> Iterator[Any]:
-    from gin.config import ConfigurableReference
-
-    if isinstance(value, ConfigurableReference):
-        if value.selector == "gin.macro":
-            yield value
-    elif isinstance(value, dict):
-        for item in value.values():
-            yield from _macros_in(item)
-    elif isinstance(value, (list, tuple, set)):
-        for item in value:
-            yield from _macros_in(item)
 
 
 def run(

@@ -363,8 +363,8 @@ def importers(*packages):
     }
 
 
-def test_only_launch_imports_gin():
-    assert importers("gin") == {"launch.py"}
+def test_only_launch_and_its_checks_import_gin():
+    assert importers("gin") == {"launch.py", "gin_checks.py"}
 
 
 def test_only_the_data_edge_imports_tensorflow_and_seqio():

@@ -189,7 +189,8 @@ def is_refused(name):
 def test_a_public_name_is_accepted_or_refused_with_our_equivalent(
     module, name, parameter, tmp_path
 ):
-    use = f"m.{name}.{parameter} = None" if parameter else f"ours.DatasetConfig.pack = @m.{name}"
+    use = f"m.{name}.{parameter} = @ours.DatasetConfig"  # a call may give what fits
+    use = use if parameter else f"ours.DatasetConfig.pack = @m.{name}"
     text = f"import medmt5.batches as ours\nimport {module} as m\n{use}\n"
     if is_refused(f"{module}.{name}"):
         with pytest.raises(ValueError, match=f"{module}.* is T5X's, not ours: ..."):
@@ -292,8 +293,7 @@ def test_an_included_file_resolves_and_builds_without_t5x(name, tmp_path):
     include = f"include '{name}'\n"
     if "umt5" in name:
         include = f"include 't5x/examples/scalable_t5/mt5/base.gin'\n{include}"
-    use = "batches.DatasetConfig.module = (%MODEL, %MODEL)"
-    text = f"from medmt5 import batches\n{include}{use}\n"
+    text = f"{include}gin.singleton.constructor = (%MODEL, %MODEL)\n"
     bindings = ["DROPOUT_RATE = 0.25"]
     if "architectures" in name:
         bindings.append("VOCAB_SIZE = 256384")
@@ -634,7 +634,11 @@ def test_an_evaluation_that_is_not_ours_says_what_is(bindings, message, tmp_path
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        ("train_script.train.model = 3\n", "MODEL is int.*gin_configs/runs/"),
+        (
+            "train_script.train.model = @network.T5Config()\n",
+            "MODEL is T5Config.*gin_configs/runs/",
+        ),
+        ("train_script.train.model = 3\n", "pretrain.gin:31: .* takes EncoderDecoderModel"),
         ("utils.DatasetConfig.runtime_preprocessors = [1]\n", "AirIO is not read here"),
         ("train/utils.DatasetConfig.task_feature_lengths = None\n", "TASK_FEATURE_LENGTHS is None"),
         ("train_script.train.actions = {'TRAIN': [3]}\n", "int is T5X's, not ours"),
