@@ -62,11 +62,12 @@ class Plan(experiment_runs.Plan):
         for seed in SEEDS:
             for task in STEPS:
                 self._labelling(task, "medical", seed)
-            for prompts in ("", "_shared"):
-                self._labelling(f"laptop_labelling{prompts}_balanced", "medical", seed)
             for task in ("e3c_es", "diann_en"):
                 for corpus in ("general", "none"):
                     self._labelling(task, corpus, seed)
+        for seed in SEEDS:  # the longest last
+            for prompts in ("", "_shared"):
+                self._labelling(f"laptop_labelling{prompts}_balanced", "medical", seed)
 
     def _labelling(self, task: str, corpus: str, seed: int) -> None:
         """Fine-tuning, and the scores of its tests: in all languages of a set."""
