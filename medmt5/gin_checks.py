@@ -96,9 +96,7 @@ def check_types(config: Mapping[Any, Any], statements: Sequence[Any]) -> None:
         for name, given in values.items():
             if name not in parameters:
                 continue
-            value, macro = given, None
-            while (read := _macro_of(value)) in macros:
-                macro, value = read, macros[read]
+            value, macro = _followed(given, macros)
             parameter = parameters[name]
             if value is parameter.default or _fits(value, _hint(parameter, function)):
                 continue
@@ -119,6 +117,17 @@ def _macro_of(value: Any) -> str | None:
     if isinstance(value, ConfigurableReference) and value.selector == "gin.macro":
         return value.scoped_selector.rsplit("/", 1)[0]
     return None
+
+
+def _followed(value: Any, macros: Mapping[str, Any]) -> tuple[Any, str | None]:
+    """What macros that read macros come to, and the last of them; None if a value is none."""
+    passed: list[str] = []
+    while (macro := _macro_of(value)) in macros:
+        if macro in passed:
+            raise ValueError(f"macro {macro} reads itself: {' -> '.join([*passed, macro])}")
+        passed.append(macro)
+        value = macros[macro]
+    return value, passed[-1] if passed else None
 
 
 def _macros_in(value: Any) -> Iterator[str]:

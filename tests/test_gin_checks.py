@@ -67,6 +67,13 @@ def test_a_macro_that_reads_a_macro_is_followed_to_its_value(parse, tmp_path):
         parse("TRAIN_STEPS = %MINE", "MINE = 'a'")
 
 
+def test_a_macro_that_reads_itself_is_said(parse):
+    with pytest.raises(
+        ValueError, match="TRAIN_STEPS reads itself: TRAIN_STEPS -> A -> TR"
+    ):
+        parse("TRAIN_STEPS = %A", "A = %TRAIN_STEPS")
+
+
 def test_the_last_line_of_several_is_the_one_that_is_wrong(parse):
     with pytest.raises(ValueError, match="mine.gin:4: TRAIN_STEPS = 'b'"):
         parse("TRAIN_STEPS = 3", "BATCH_SIZE = 2", "TRAIN_STEPS = 'b'")
