@@ -34,6 +34,9 @@ class Constraint(Protocol[S]):
     changes the speed and never the result: it may be wrong, even not allowed, as long as it has
     rows in the embedding. It should be what is likely if nothing is decided: the copy of the
     source, the rest of a choice that has become unique. Beam search does not ask for it.
+
+    JAX 0.10 takes the trees of two dataclasses for equal where only the classes differ, and may run
+    what it compiled for the other: give a subclass a static field of its own.
     """
 
     def init(self, batch_size: int) -> S: ...

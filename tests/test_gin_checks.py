@@ -68,9 +68,7 @@ def test_a_macro_that_reads_a_macro_is_followed_to_its_value(parse, tmp_path):
 
 
 def test_a_macro_that_reads_itself_is_said(parse):
-    with pytest.raises(
-        ValueError, match="TRAIN_STEPS reads itself: TRAIN_STEPS -> A -> TR"
-    ):
+    with pytest.raises(ValueError, match="TRAIN_STEPS reads itself: TRAIN_STEPS -> A -> TR"):
         parse("TRAIN_STEPS = %A", "A = %TRAIN_STEPS")
 
 
