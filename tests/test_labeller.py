@@ -387,6 +387,7 @@ def test_a_model_with_label_prompts_is_asked_for_the_labels_wanted(tmp_path):
         Labeller.load(model)
 
 
+@pytest.mark.slow
 def test_a_model_tuned_elsewhere_may_have_its_tags_in_the_text(tmp_path, sample_vocabulary):
     model = write_card(tmp_path)
     with pytest.raises(ValueError, match="was trained for no task.*--tags text --labels A,B"):

@@ -587,6 +587,7 @@ def test_the_operative_configuration_of_a_run_repeats_it(started, tmp_path):
     assert tiny.digest(again.params) == tiny.digest(started[1].params)
 
 
+@pytest.mark.slow
 def test_relative_steps_count_from_the_initial_checkpoint_also_after_a_restart(started, tmp_path):
     file = t5x_file(tmp_path, more=FINETUNING)
     macros = dict(MODEL_DIR=str(tmp_path / "b"), INITIAL_CHECKPOINT_PATH=str(started[0] / "a"))
@@ -678,9 +679,8 @@ def test_what_cannot_matter_is_said_once_and_the_file_runs(tmp_path, caplog):
         assert caplog.text.count(said) == 1, said
 
 
-@pytest.mark.parametrize(
-    "run", [pytest.param("finetuning_common", marks=pytest.mark.slow), "pretraining_common"]
-)
+@pytest.mark.parametrize("run", ["finetuning_common", "pretraining_common"])
+@pytest.mark.slow
 def test_the_files_of_umt5_train_a_model_with_a_bias_per_layer(run, tmp_path):
     folder = "t5x/examples/scalable_t5"
     path = tmp_path / "umt5.gin"

@@ -276,6 +276,7 @@ def test_a_damaged_manifest_is_refused(written):
 # Without SeqIO
 
 
+@pytest.mark.slow
 def test_training_and_evaluation_run_from_the_cache_without_seqio_or_tensorflow(samples, tmp_path):
     sizes = ["emb_dim=16", "num_encoder_layers=1", "num_decoder_layers=1", "mlp_dim=32"]
     model, scores = str(tmp_path / "model"), str(tmp_path / "scores")

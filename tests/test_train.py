@@ -297,6 +297,7 @@ def test_a_whole_state_goes_on_from_its_step(finished, tmp_path, caplog):
     assert (tmp_path / "checkpoint_13").is_dir()
 
 
+@pytest.mark.slow
 def test_frozen_parameters_stay_and_are_evaluated(finished, tmp_path):
     folder, _ = finished
     given = params_of(folder)

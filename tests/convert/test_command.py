@@ -77,7 +77,7 @@ def test_a_run_goes_on_from_a_converted_checkpoint_of_t5x_with_its_optimiser(run
         assert tiny.digest(opt_state) == tiny.digest(state.opt_state)
 
 
-@pytest.mark.parametrize("kind", ["t5x", "hf"])
+@pytest.mark.parametrize("kind", [pytest.param("t5x", marks=pytest.mark.slow), "hf"])
 def test_a_training_run_starts_from_it_directly(labeller, tmp_path, kind, caplog):
     caplog.set_level("INFO", logger="medmt5")
     command.convert(labeller, str(tmp_path / "there"), kind)
