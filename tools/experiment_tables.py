@@ -71,6 +71,8 @@ def decoding(f1: Scores, faithful: Scores) -> str:
         mine = [k for k in mine if trained in (*MULTI, k[2])]
         for key in mine:
             free = (*key[:3], "unconstrained")
+            if free not in f1:
+                continue
             rows.append(
                 [
                     MULTI.get(trained, "that set"),
