@@ -1,7 +1,7 @@
 """What gin accepts and nobody can mean: macros that nothing reads, values of another type.
 
 gin ignores a misspelt macro, names a missing one only in an inner error, and hands on whatever it
-is given. Here each is an error that names the file and the line.
+is given. Here each is an error; what a file binds is named with the file and the line.
 """
 
 from __future__ import annotations

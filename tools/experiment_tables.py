@@ -91,7 +91,7 @@ def decoding(f1: Scores, faithful: Scores) -> str:
 def pretraining(f1: Scores) -> str:
     """(b) pre-training on medical text, on general text, on none."""
     rows = []
-    for task in ("ncbi_disease_en", "diann_en", "e3c_es"):
+    for task in ("diann_en", "e3c_es"):
         medical, general, none = (
             f1[task, corpus, task, "constrained"] for corpus in ("medical", "general", "none")
         )
